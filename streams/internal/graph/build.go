@@ -1,0 +1,246 @@
+package graph
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Builder collects nodes, stores and topics. Its methods return an error that
+// names the clash and change nothing in that case.
+type Builder struct {
+	nodes        map[string]*Node
+	stores       map[string]Store
+	repartitions map[string]Repartition
+	readers      map[string]string // topic → source node
+	copartitions [][]string
+}
+
+// NewBuilder returns an empty builder.
+func NewBuilder() *Builder {
+	return &Builder{
+		nodes:        map[string]*Node{},
+		stores:       map[string]Store{},
+		repartitions: map[string]Repartition{},
+		readers:      map[string]string{},
+	}
+}
+
+// AddSource adds a node that reads topics. A topic has one source.
+func (b *Builder) AddSource(name string, topics ...string) error {
+	for _, t := range topics {
+		if other, ok := b.readers[t]; ok {
+			return fmt.Errorf("topic %s is already read by %s", t, other)
+		}
+	}
+	if err := b.add(Node{Name: name, Kind: Source, Topics: topics}); err != nil {
+		return err
+	}
+	for _, t := range topics {
+		b.readers[t] = name
+	}
+	return nil
+}
+
+// AddProcessor adds a node between others.
+func (b *Builder) AddProcessor(name string, parents ...string) error {
+	return b.add(Node{Name: name, Kind: Processor, Parents: parents})
+}
+
+// AddSink adds a node that writes a topic.
+func (b *Builder) AddSink(name, topic string, parents ...string) error {
+	return b.add(Node{Name: name, Kind: Sink, Topics: []string{topic}, Parents: parents})
+}
+
+func (b *Builder) add(n Node) error {
+	if _, ok := b.nodes[n.Name]; ok {
+		return fmt.Errorf("the name %s is taken by another operator", n.Name)
+	}
+	for _, p := range n.Parents {
+		if b.nodes[p] == nil {
+			return fmt.Errorf("no operator is named %s", p)
+		}
+	}
+	for _, p := range n.Parents {
+		b.nodes[p].Children = append(b.nodes[p].Children, n.Name)
+	}
+	b.nodes[n.Name] = &n
+	return nil
+}
+
+// AddStore adds a store.
+func (b *Builder) AddStore(s Store) error {
+	if _, ok := b.stores[s.Name]; ok {
+		return fmt.Errorf("a store named %s exists already", s.Name)
+	}
+	b.stores[s.Name] = s
+	return nil
+}
+
+// Connect lets a node use a store; both exist already.
+func (b *Builder) Connect(node, store string) error {
+	n := b.nodes[node]
+	if n == nil {
+		return fmt.Errorf("no operator is named %s", node)
+	}
+	if _, ok := b.stores[store]; !ok {
+		return fmt.Errorf("no store is named %s", store)
+	}
+	if !slices.Contains(n.Stores, store) {
+		n.Stores = append(n.Stores, store)
+	}
+	return nil
+}
+
+// AddRepartition declares that a topic is internal. The nodes that write and
+// read it are added like any other sink and source.
+func (b *Builder) AddRepartition(r Repartition) error {
+	if _, ok := b.repartitions[r.Name]; ok {
+		return fmt.Errorf("a repartition topic named %s exists already", r.Name)
+	}
+	b.repartitions[r.Name] = r
+	return nil
+}
+
+// Copartition demands equal partition counts of source topics.
+func (b *Builder) Copartition(topics ...string) {
+	b.copartitions = append(b.copartitions, slices.Clone(topics))
+}
+
+// Build cuts the graph into sub-topologies. Their numbers follow the sorted
+// names of their sources. A store that no node uses is left out.
+func (b *Builder) Build() *Topology {
+	u := newUnion(b.nodes)
+	byStore := map[string]string{}
+	for name, n := range b.nodes {
+		for _, p := range n.Parents {
+			u.join(name, p)
+		}
+		for _, s := range n.Stores {
+			if first, ok := byStore[s]; ok {
+				u.join(name, first)
+			} else {
+				byStore[s] = name
+			}
+		}
+	}
+	topo := &Topology{}
+	ids := map[string]int{}
+	var members [][]string // in the order of discovery: sources first, each sorted by name
+	for _, name := range b.sorted() {
+		root := u.find(name)
+		id, ok := ids[root]
+		if !ok {
+			id = len(members)
+			ids[root] = id
+			members = append(members, nil)
+		}
+		members[id] = append(members[id], name)
+	}
+	for id, names := range members {
+		topo.Subtopologies = append(topo.Subtopologies, b.cut(id, names))
+	}
+	return topo
+}
+
+// sorted returns the names of all nodes, sources first, each part sorted.
+func (b *Builder) sorted() []string {
+	var sources, others []string
+	for name, n := range b.nodes {
+		if n.Kind == Source {
+			sources = append(sources, name)
+		} else {
+			others = append(others, name)
+		}
+	}
+	slices.Sort(sources)
+	slices.Sort(others)
+	return append(sources, others...)
+}
+
+// cut makes one sub-topology out of the nodes of one connected part.
+func (b *Builder) cut(id int, names []string) Subtopology {
+	s := Subtopology{ID: id}
+	stores := map[string]bool{}
+	for _, name := range names {
+		n := b.nodes[name]
+		s.Nodes = append(s.Nodes, Node{
+			Name: n.Name, Kind: n.Kind, Topics: slices.Clone(n.Topics), Stores: slices.Clone(n.Stores),
+			Parents: slices.Clone(n.Parents), Children: slices.Clone(n.Children),
+		})
+		for _, st := range n.Stores {
+			if !stores[st] {
+				stores[st] = true
+				s.Stores = append(s.Stores, b.stores[st])
+			}
+		}
+		for _, t := range n.Topics {
+			b.addTopic(&s, n.Kind, t)
+		}
+	}
+	order(s.Nodes)
+	slices.Sort(s.Sources)
+	slices.Sort(s.Sinks)
+	s.Sinks = slices.Compact(s.Sinks)
+	slices.Sort(s.Outlets)
+	s.Outlets = slices.Compact(s.Outlets)
+	slices.SortFunc(s.Stores, func(a, b Store) int { return compare(a.Name, b.Name) })
+	slices.SortFunc(s.Repartitions, func(a, b Repartition) int { return compare(a.Name, b.Name) })
+	for _, group := range b.copartitions {
+		if len(group) > 0 && slices.Contains(names, b.readers[group[0]]) {
+			s.Copartitions = append(s.Copartitions, group)
+		}
+	}
+	return s
+}
+
+func (b *Builder) addTopic(s *Subtopology, kind Kind, topic string) {
+	r, internal := b.repartitions[topic]
+	switch {
+	case kind == Source && internal:
+		s.Repartitions = append(s.Repartitions, r)
+	case kind == Source:
+		s.Sources = append(s.Sources, topic)
+	case internal:
+		s.Outlets = append(s.Outlets, topic)
+	default:
+		s.Sinks = append(s.Sinks, topic)
+	}
+}
+
+func compare(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	default:
+		return 0
+	}
+}
+
+// union is a union-find over node names.
+type union map[string]string
+
+func newUnion(nodes map[string]*Node) union {
+	u := make(union, len(nodes))
+	for name := range nodes {
+		u[name] = name
+	}
+	return u
+}
+
+func (u union) find(x string) string {
+	for u[x] != x {
+		u[x] = u[u[x]]
+		x = u[x]
+	}
+	return x
+}
+
+func (u union) join(x, y string) {
+	rx, ry := u.find(x), u.find(y)
+	if rx > ry {
+		rx, ry = ry, rx
+	}
+	u[ry] = rx
+}
