@@ -19,12 +19,12 @@ func (s *sink) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func gzipCompress(dst, src []byte) ([]byte, error) {
-	w, err := shared.gzipWriters.get()
+func (c *Coders) gzipCompress(dst, src []byte) ([]byte, error) {
+	w, err := take(&c.gzipWriters, newGzipWriter)
 	if err != nil {
 		return dst, err
 	}
-	defer shared.gzipWriters.put(w)
+	defer c.gzipWriters.Put(w)
 	out := &sink{b: dst}
 	w.Reset(out)
 	if _, err := w.Write(src); err != nil {
@@ -36,12 +36,12 @@ func gzipCompress(dst, src []byte) ([]byte, error) {
 	return out.b, nil
 }
 
-func gzipDecompress(dst, src []byte, limit int) ([]byte, error) {
-	r, err := shared.gzipReaders.get()
+func (c *Coders) gzipDecompress(dst, src []byte, limit int) ([]byte, error) {
+	r, err := take(&c.gzipReaders, newGzipReader)
 	if err != nil {
 		return dst, err
 	}
-	defer shared.gzipReaders.put(r)
+	defer c.gzipReaders.Put(r)
 	if err := r.Reset(bytes.NewReader(src)); err != nil {
 		return dst, corrupt(Gzip, err)
 	}
@@ -125,12 +125,12 @@ func snappyBlock(dst, src []byte, limit int) ([]byte, error) {
 	return dst[:at+len(out)], nil
 }
 
-func zstdCompress(dst, src []byte) ([]byte, error) {
-	e, err := shared.zstdEncoders.get()
+func (c *Coders) zstdCompress(dst, src []byte) ([]byte, error) {
+	e, err := take(&c.zstdWriters, newZstdWriter)
 	if err != nil {
 		return dst, err
 	}
-	defer shared.zstdEncoders.put(e)
+	defer c.zstdWriters.Put(e)
 	return e.EncodeAll(src, dst), nil
 }
 
@@ -142,12 +142,12 @@ const (
 
 // zstdDecompress gives the decoder room in growing steps: a frame's declared size is believed
 // only when its blocks could fill it.
-func zstdDecompress(dst, src []byte, limit int) ([]byte, error) {
-	d, err := shared.zstdDecoders.get()
+func (c *Coders) zstdDecompress(dst, src []byte, limit int) ([]byte, error) {
+	d, err := take(&c.zstdReaders, newZstdReader)
 	if err != nil {
 		return dst, err
 	}
-	defer shared.zstdDecoders.put(d)
+	defer c.zstdReaders.Put(d)
 	possible := min(limit, (len(src)/zstdBlockIn+1)*zstdBlockOut)
 	start := len(dst)
 	for room := min(possible, max(4<<10, 8*len(src))); ; room = min(possible, 4*room) {

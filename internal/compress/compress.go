@@ -64,44 +64,60 @@ func Parse(name string) (Codec, error) {
 
 // Compress appends the compressed form of src to dst and returns the result. Snappy is written
 // without xerial framing, lz4 as a frame of independent 64 KiB blocks: every Kafka client reads
-// both. The only error is ErrUnknownCodec. Safe for concurrent use; src and dst must not overlap.
-func Compress(dst, src []byte, c Codec) ([]byte, error) {
-	switch c {
+// both. The only error is ErrUnknownCodec. src and dst must not overlap.
+func (c *Coders) Compress(dst, src []byte, codec Codec) ([]byte, error) {
+	if c == nil {
+		c = new(Coders)
+	}
+	switch codec {
 	case None:
 		return append(dst, src...), nil
 	case Gzip:
-		return gzipCompress(dst, src)
+		return c.gzipCompress(dst, src)
 	case Snappy:
 		return snappyCompress(dst, src), nil
 	case LZ4:
-		return lz4Compress(dst, src)
+		return c.lz4Compress(dst, src)
 	case Zstd:
-		return zstdCompress(dst, src)
+		return c.zstdCompress(dst, src)
 	}
-	return dst, fmt.Errorf("%w: %d", ErrUnknownCodec, int8(c))
+	return dst, fmt.Errorf("%w: %d", ErrUnknownCodec, int8(codec))
 }
 
 // Decompress appends the decompressed form of src to dst and returns the result. When it would
 // be longer than limit bytes the error is ErrTooLarge; memory is claimed only as far as src can
 // back it up, never by a length that src merely declares. Bytes that are no valid stream give an
-// error that wraps ErrCorrupt. Safe for concurrent use; src and dst must not overlap.
-func Decompress(dst, src []byte, c Codec, limit int) ([]byte, error) {
-	switch c {
+// error that wraps ErrCorrupt. src and dst must not overlap.
+func (c *Coders) Decompress(dst, src []byte, codec Codec, limit int) ([]byte, error) {
+	if c == nil {
+		c = new(Coders)
+	}
+	switch codec {
 	case None:
 		if len(src) > limit {
 			return dst, ErrTooLarge
 		}
 		return append(dst, src...), nil
 	case Gzip:
-		return gzipDecompress(dst, src, limit)
+		return c.gzipDecompress(dst, src, limit)
 	case Snappy:
 		return snappyDecompress(dst, src, limit)
 	case LZ4:
 		return lz4Decompress(dst, src, limit)
 	case Zstd:
-		return zstdDecompress(dst, src, limit)
+		return c.zstdDecompress(dst, src, limit)
 	}
-	return dst, fmt.Errorf("%w: %d", ErrUnknownCodec, int8(c))
+	return dst, fmt.Errorf("%w: %d", ErrUnknownCodec, int8(codec))
+}
+
+// Compress is Coders.Compress with coders of its own, for those who compress rarely.
+func Compress(dst, src []byte, codec Codec) ([]byte, error) {
+	return new(Coders).Compress(dst, src, codec)
+}
+
+// Decompress is Coders.Decompress with coders of its own, for those who decompress rarely.
+func Decompress(dst, src []byte, codec Codec, limit int) ([]byte, error) {
+	return new(Coders).Decompress(dst, src, codec, limit)
 }
 
 func corrupt(c Codec, err error) error {

@@ -33,17 +33,17 @@ const lz4Header = "\x04\x22\x4d\x18\x60\x40\x82"
 
 var errLZ4Frame = errors.New("bad frame")
 
-func lz4Compress(dst, src []byte) ([]byte, error) {
-	c, err := shared.lz4Writers.get()
+func (c *Coders) lz4Compress(dst, src []byte) ([]byte, error) {
+	w, err := take(&c.lz4Writers, newLZ4Writer)
 	if err != nil {
 		return dst, err
 	}
-	defer shared.lz4Writers.put(c)
+	defer c.lz4Writers.Put(w)
 	dst = append(dst, lz4Header...)
 	for block := range slices.Chunk(src, lz4BlockSize) {
 		at := len(dst)
 		dst = slices.Grow(dst, 4+lz4.CompressBlockBound(len(block)))
-		n, err := c.CompressBlock(block, dst[at+4:cap(dst)])
+		n, err := w.CompressBlock(block, dst[at+4:cap(dst)])
 		if err != nil || n == 0 || n >= len(block) {
 			dst = binary.LittleEndian.AppendUint32(dst, uint32(len(block))|lz4Stored)
 			dst = append(dst, block...)

@@ -54,7 +54,7 @@ func ParseControl(key, value []byte) (Control, error) {
 // Control decodes the first record of a control batch, the only one that Kafka writes into it.
 // Control batches are never compressed. Errors wrap ErrInvalid.
 func (b Batch) Control() (Control, error) {
-	body, err := b.Body(nil, len(b))
+	body, err := b.Body(nil, nil, len(b))
 	if err != nil {
 		return Control{}, err
 	}

@@ -32,7 +32,7 @@ type Header struct {
 // compressed, a buffer made for this walk: they stay valid as long as those bytes are not reused.
 func (b Batch) Records(limit int) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		body, err := b.Body(nil, limit)
+		body, err := b.Body(nil, nil, limit)
 		if err != nil {
 			yield(Record{}, err)
 			return
@@ -52,13 +52,13 @@ func (b Batch) Records(limit int) iter.Seq2[Record, error] {
 }
 
 // Body returns the bytes of the records: a view of the batch where it is not compressed, else
-// the decompressed form, of at most limit bytes, appended to dst.
-func (b Batch) Body(dst []byte, limit int) ([]byte, error) {
+// the decompressed form, of at most limit bytes, appended to dst. c may be nil.
+func (b Batch) Body(c *compress.Coders, dst []byte, limit int) ([]byte, error) {
 	body := b[HeaderSize:]
 	if b.Codec() == compress.None {
 		return body, nil
 	}
-	out, err := compress.Decompress(dst, body, b.Codec(), limit)
+	out, err := c.Decompress(dst, body, b.Codec(), limit)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
