@@ -3,12 +3,14 @@ package graph
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Builder collects nodes, stores and topics. Its methods return an error that
 // names the clash and change nothing in that case.
 type Builder struct {
 	nodes        map[string]*Node
+	order        []string // names in the order of addition
 	stores       map[string]Store
 	repartitions map[string]Repartition
 	readers      map[string]string // topic → source node
@@ -64,6 +66,7 @@ func (b *Builder) add(n Node) error {
 		b.nodes[p].Children = append(b.nodes[p].Children, n.Name)
 	}
 	b.nodes[n.Name] = &n
+	b.order = append(b.order, n.Name)
 	return nil
 }
 
@@ -106,12 +109,13 @@ func (b *Builder) Copartition(topics ...string) {
 	b.copartitions = append(b.copartitions, slices.Clone(topics))
 }
 
-// Build cuts the graph into sub-topologies. Their numbers follow the sorted
-// names of their sources. A store that no node uses is left out.
+// Build cuts the graph into sub-topologies, numbered in the order in which
+// their first nodes were added. A store that no node uses is left out.
 func (b *Builder) Build() *Topology {
 	u := newUnion(b.nodes)
 	byStore := map[string]string{}
-	for name, n := range b.nodes {
+	for _, name := range b.order {
+		n := b.nodes[name]
 		for _, p := range n.Parents {
 			u.join(name, p)
 		}
@@ -125,8 +129,8 @@ func (b *Builder) Build() *Topology {
 	}
 	topo := &Topology{}
 	ids := map[string]int{}
-	var members [][]string // in the order of discovery: sources first, each sorted by name
-	for _, name := range b.sorted() {
+	var members [][]string // in the order of addition
+	for _, name := range b.order {
 		root := u.find(name)
 		id, ok := ids[root]
 		if !ok {
@@ -140,21 +144,6 @@ func (b *Builder) Build() *Topology {
 		topo.Subtopologies = append(topo.Subtopologies, b.cut(id, names))
 	}
 	return topo
-}
-
-// sorted returns the names of all nodes, sources first, each part sorted.
-func (b *Builder) sorted() []string {
-	var sources, others []string
-	for name, n := range b.nodes {
-		if n.Kind == Source {
-			sources = append(sources, name)
-		} else {
-			others = append(others, name)
-		}
-	}
-	slices.Sort(sources)
-	slices.Sort(others)
-	return append(sources, others...)
 }
 
 // cut makes one sub-topology out of the nodes of one connected part.
@@ -183,8 +172,8 @@ func (b *Builder) cut(id int, names []string) Subtopology {
 	s.Sinks = slices.Compact(s.Sinks)
 	slices.Sort(s.Outlets)
 	s.Outlets = slices.Compact(s.Outlets)
-	slices.SortFunc(s.Stores, func(a, b Store) int { return compare(a.Name, b.Name) })
-	slices.SortFunc(s.Repartitions, func(a, b Repartition) int { return compare(a.Name, b.Name) })
+	slices.SortFunc(s.Stores, func(a, b Store) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(s.Repartitions, func(a, b Repartition) int { return strings.Compare(a.Name, b.Name) })
 	for _, group := range b.copartitions {
 		if len(group) > 0 && slices.Contains(names, b.readers[group[0]]) {
 			s.Copartitions = append(s.Copartitions, group)
@@ -204,17 +193,6 @@ func (b *Builder) addTopic(s *Subtopology, kind Kind, topic string) {
 		s.Outlets = append(s.Outlets, topic)
 	default:
 		s.Sinks = append(s.Sinks, topic)
-	}
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	default:
-		return 0
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Plan is a topology on a cluster whose topics have known partition counts.
@@ -60,7 +61,7 @@ func (t *Topology) Plan(app string, partitions func(topic string) (int32, bool))
 			}
 		}
 	}
-	byName := func(a, b InternalTopic) int { return compare(a.Name, b.Name) }
+	byName := func(a, b InternalTopic) int { return strings.Compare(a.Name, b.Name) }
 	slices.SortFunc(p.Repartitions, byName)
 	slices.SortFunc(p.Changelogs, byName)
 	return p, errors.Join(errs...)
