@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+
+	"github.com/weirstream/weir/internal/compress"
 )
 
 var (
@@ -45,9 +47,10 @@ func Split(buf []byte) (first Batch, rest []byte, err error) {
 	return Batch(buf[:size:size]), buf[size:], nil
 }
 
-// Intact tells whether b is a batch as it was once written: length, magic, codec, a last offset
-// that is not before the first, and the CRC32C. It holds for every batch in a log, compacted
-// ones included, and is what recovery asks. Errors wrap ErrCorrupt, ErrShort or ErrOldFormat.
+// Intact tells whether b is a batch as it was once written: length, magic, CRC32C, and a last
+// offset that is not before the first. It holds for every batch in a log, compacted ones
+// included, and is what recovery asks. Errors wrap ErrCorrupt, ErrShort, ErrOldFormat, or
+// ErrInvalid when the CRC holds and the header is absurd all the same.
 func (b Batch) Intact() error {
 	whole, rest, err := Split(b)
 	if err != nil {
@@ -59,9 +62,8 @@ func (b Batch) Intact() error {
 	if sum := whole.checksum(); sum != whole.CRC() {
 		return fmt.Errorf("%w: crc %08x, computed %08x", ErrCorrupt, whole.CRC(), sum)
 	}
-	if !whole.Codec().Known() || whole.LastOffsetDelta() < 0 || whole.Count() < 0 {
-		return fmt.Errorf("%w: attributes %#x, last offset delta %d, count %d",
-			ErrCorrupt, uint16(whole.Attributes()), whole.LastOffsetDelta(), whole.Count())
+	if whole.LastOffsetDelta() < 0 || whole.Count() < 0 {
+		return fmt.Errorf("%w: last offset delta %d, count %d", ErrInvalid, whole.LastOffsetDelta(), whole.Count())
 	}
 	return nil
 }
@@ -75,11 +77,13 @@ func (b Batch) Check() error {
 		return err
 	}
 	switch {
+	case !b.Codec().Known():
+		return fmt.Errorf("%w: %w: %d", ErrInvalid, compress.ErrUnknownCodec, b.Codec())
 	case b.Count() == 0:
 		return fmt.Errorf("%w: no records", ErrInvalid)
 	case b.LastOffsetDelta() != b.Count()-1:
 		return fmt.Errorf("%w: last offset delta %d with %d records", ErrInvalid, b.LastOffsetDelta(), b.Count())
-	case int64(b.Count())*minRecord > int64(len(b)-HeaderSize) && b.Codec() == 0:
+	case int64(b.Count())*minRecord > int64(len(b)-HeaderSize) && b.Codec() == compress.None:
 		return fmt.Errorf("%w: %d bytes cannot hold %d records", ErrInvalid, len(b)-HeaderSize, b.Count())
 	case b.HasProducer() && b.BaseSequence() < 0 && !b.IsControl():
 		return fmt.Errorf("%w: producer %d without a sequence number", ErrInvalid, b.ProducerID())
