@@ -1,0 +1,44 @@
+# Every stage of CI is a target here.
+.DEFAULT_GOAL := help
+GO ?= go
+
+.PHONY: help build test short race lint arch docs plant bench examples conformance ci
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: ## build bin/weir
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/weir ./cmd/weir
+
+test: ## every test, with Go alone
+	$(GO) test ./...
+
+short: ## the tests that take a minute
+	$(GO) test -short ./...
+
+race: ## every test under the race detector
+	$(GO) test -race -short ./...
+
+lint: ## golangci-lint with the repository's rules
+	golangci-lint run ./...
+
+arch: ## hold the tree to the house rules
+	$(GO) test ./internal/arch
+
+docs: ## render the reference pages again and fail when they were stale
+	$(GO) generate ./... && git diff --exit-code -- docs
+
+plant: ## prove that the crash tests catch planted bugs
+	./scripts/plant
+
+bench: ## micro-benchmarks
+	$(GO) test -run '^$$' -bench . ./broker/... ./statestore/... ./internal/...
+
+examples: ## run the examples once
+	$(GO) run ./examples/pv-uv -once -json -rate 0 >/dev/null
+
+conformance: ## foreign clients against a running broker
+	./conformance/run
+
+ci: ## all that CI runs
+	./.ci/run
