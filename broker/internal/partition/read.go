@@ -1,0 +1,74 @@
+package partition
+
+import (
+	"errors"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/weirstream/weir/broker/internal/commitlog"
+)
+
+// ReadRequest asks for data from an offset on.
+type ReadRequest struct {
+	Offset           int64
+	MaxBytes         int
+	MinOne           bool // a first batch is returned even when it is larger than MaxBytes
+	ReadCommitted    bool
+	Replica          bool  // a follower: it reads up to the log end
+	CurrentEpoch     int32 // the leader epoch the reader believes in; -1 for any
+	LastFetchedEpoch int32 // -1; reserved for followers that detect divergence by fetching
+}
+
+// ReadResult is what a read found. The reader releases Range when it is done with the bytes; one
+// of length 0 holds nothing and needs no release.
+type ReadResult struct {
+	HighWatermark, LastStable, LogStart int64
+	Range                               commitlog.Range
+	Aborted                             []commitlog.AbortedTxn // of the range and, possibly, beyond
+}
+
+// Read returns whole batches from the one that holds the offset on, never more than a reader may
+// see: up to the last stable offset, the high watermark or, for replicas, the log end. Beyond
+// that, up to the log end, there is nothing to read yet and no error; further on, and before the
+// log start, the error is OFFSET_OUT_OF_RANGE. Read takes no lock and never waits.
+func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
+	if err := p.fence(r.CurrentEpoch); err != nil {
+		return ReadResult{HighWatermark: -1, LastStable: -1, LogStart: -1}, err
+	}
+	res := ReadResult{LastStable: p.lso.Load(), HighWatermark: p.hw.Load(), LogStart: p.log.StartOffset()}
+	end := p.log.EndOffset()
+	if r.Offset < res.LogStart || r.Offset > end {
+		return res, kerr.OffsetOutOfRange
+	}
+	limit := res.HighWatermark
+	switch {
+	case r.Replica:
+		limit = end
+	case r.ReadCommitted:
+		limit = res.LastStable
+	}
+	if r.Offset >= limit {
+		return res, nil
+	}
+	var err error
+	res.Range, err = p.log.Read(r.Offset, limit, r.MaxBytes, r.MinOne)
+	if errors.Is(err, commitlog.ErrOffsetOutOfRange) {
+		return res, kerr.OffsetOutOfRange // the start of the log moved in between
+	}
+	if err == nil && r.ReadCommitted && res.Range.Len() > 0 {
+		res.Aborted = p.log.AbortedIn(r.Offset, limit)
+	}
+	return res, err
+}
+
+// ReadableBytes tells about how many bytes a consumer could read from an offset on; 0 when there
+// are none, when the offset is out of range, and when this broker does not lead.
+func (p *Partition) ReadableBytes(from int64, readCommitted bool) int64 {
+	const all = 1 << 30
+	r, err := p.Read(ReadRequest{Offset: from, MaxBytes: all, MinOne: true, CurrentEpoch: -1, ReadCommitted: readCommitted})
+	if err != nil || r.Range.Len() == 0 {
+		return 0
+	}
+	defer r.Range.Release()
+	return int64(r.Range.Len())
+}

@@ -1,0 +1,62 @@
+package partition
+
+import "github.com/weirstream/weir/broker/internal/commitlog"
+
+// synced is told by the log how far its bytes are durable, or that they never will be.
+func (p *Partition) synced(upTo int64, err error) {
+	p.mu.Lock()
+	if err != nil {
+		p.logger.Error("sync failed", "topic", p.topic, "partition", p.index, "error", err)
+		p.queue.fail(err)
+	} else {
+		p.advance(p.durableEnd())
+	}
+	p.mu.Unlock()
+	p.settle()
+}
+
+// durableEnd is as far as the high watermark of a sole replica may go.
+func (p *Partition) durableEnd() int64 {
+	if p.config.Load().Durability == commitlog.PageCache || p.faults.WatermarkBeforeSync {
+		return p.log.EndOffset()
+	}
+	return p.log.SyncedOffset()
+}
+
+// advance moves the high watermark up to an offset and releases the waiters below it. The caller
+// holds the mutex and calls settle after releasing it.
+func (p *Partition) advance(to int64) {
+	if _, leader := p.leadership(); !leader || to <= p.hw.Load() {
+		return
+	}
+	p.hw.Store(to)
+	p.producers.Passed(to)
+	p.lso.Store(p.producers.LastStable(to))
+	p.log.SetHighWatermark(to)
+	p.queue.reach(to)
+	p.watch.stir()
+}
+
+// settle answers the waiters that are due, in the order of their appends, and wakes the watchers
+// if the readable data grew. The caller must not hold the mutex.
+func (p *Partition) settle() {
+	for {
+		p.mu.Lock()
+		w, ok := p.queue.pop()
+		p.mu.Unlock()
+		if !ok {
+			break
+		}
+		w.done.Appended(w.token, w.result, w.err)
+	}
+	if p.watch.stirred() {
+		p.watch.notify(p)
+	}
+}
+
+// indexAborted hands the transactions that were found aborted to the log's index.
+func (p *Partition) indexAborted() {
+	for _, a := range p.producers.TakeAborted() {
+		_ = a
+	}
+}
