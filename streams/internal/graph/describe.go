@@ -71,19 +71,19 @@ func order(nodes []Node) {
 	var grow func(name string, by int)
 	grow = func(name string, by int) {
 		sizes[name] += by
-		for _, p := range links[name].parents {
+		for _, p := range links[name].parents.names() {
 			grow(p, by)
 		}
 	}
 	for _, name := range javaOrder(names) {
 		for _, p := range byName[name].Parents {
-			links[name].parents = insert(links[name].parents, p, before)
-			links[p].children = insert(links[p].children, name, before)
+			links[name].parents.insert(p, before)
+			links[p].children.insert(name, before)
 			grow(p, sizes[name])
 		}
 	}
 	for i := range nodes {
-		nodes[i].Parents, nodes[i].Children = links[nodes[i].Name].parents, links[nodes[i].Name].children
+		nodes[i].Parents, nodes[i].Children = links[nodes[i].Name].parents.names(), links[nodes[i].Name].children.names()
 	}
 	slices.SortFunc(nodes, func(a, b Node) int {
 		if before(a.Name, b.Name) {
@@ -93,18 +93,7 @@ func order(nodes []Node) {
 	})
 }
 
-type neighbours struct{ parents, children []string }
-
-func insert(list []string, name string, before func(a, b string) bool) []string {
-	if slices.Contains(list, name) {
-		return list
-	}
-	i := 0
-	for i < len(list) && before(list[i], name) {
-		i++
-	}
-	return slices.Insert(list, i, name)
-}
+type neighbours struct{ parents, children treeSet }
 
 // javaOrder returns names in the order in which a Java HashMap that they were
 // put into one by one iterates over them.

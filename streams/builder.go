@@ -1,0 +1,186 @@
+package streams
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/weirstream/weir/streams/internal/graph"
+	"github.com/weirstream/weir/streams/internal/op"
+)
+
+// Builder collects the operators of one topology. It is used from one goroutine
+// and spent once built.
+type Builder struct {
+	graph        *graph.Builder
+	sources      map[string]*source // by topic
+	stores       map[string]graph.Store
+	repartitions map[string]any // name → *Stream[K, V], shared by groupings of the same name
+	errs         []error
+	index        int
+	requireNames bool
+	built        bool
+}
+
+// BuilderOption configures a builder.
+type BuilderOption func(*Builder)
+
+// RequireNames makes Build refuse generated names of stores and repartition
+// topics. Generated names count operators, so adding one operator renames what
+// stands behind it and orphans its state.
+func RequireNames() BuilderOption { return func(b *Builder) { b.requireNames = true } }
+
+// NewBuilder returns an empty builder.
+func NewBuilder(opts ...BuilderOption) *Builder {
+	b := &Builder{
+		graph:        graph.NewBuilder(),
+		sources:      map[string]*source{},
+		stores:       map[string]graph.Store{},
+		repartitions: map[string]any{},
+	}
+	for _, f := range opts {
+		f(b)
+	}
+	return b
+}
+
+// Build checks the topology. The error joins one [*TopologyError] for each
+// mistake, in the order of the calls.
+func (b *Builder) Build() (*Topology, error) {
+	errs := b.errs
+	if len(errs) == 0 && len(b.sources) == 0 {
+		errs = append(errs, ErrEmpty)
+	}
+	if b.built {
+		errs = append(errs, errors.New("the builder was built before"))
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	b.built = true
+	return &Topology{graph: b.graph.Build(), sources: maps.Clone(b.sources)}, nil
+}
+
+// step is one call on the builder while it is worked on: it names the operator
+// and collects what is wrong with it.
+type step struct {
+	b    *Builder
+	name string
+	o    *options
+	bad  bool
+}
+
+// next starts an operator: it takes the next number even if a name is given, so
+// that naming one operator does not rename others.
+func (b *Builder) next(prefix string, o *options, allowed setting) *step {
+	s := &step{b: b, o: o, name: b.generate(prefix)}
+	if o.has(setName) {
+		s.name = o.name
+		s.check(legal(o.name))
+	}
+	s.check(o.only(allowed))
+	if b.built {
+		s.check(errors.New("the topology is built already"))
+	}
+	return s
+}
+
+// generate returns a name with the next number of the builder.
+func (b *Builder) generate(prefix string) string {
+	name := fmt.Sprintf("%s-%010d", prefix, b.index)
+	b.index++
+	return name
+}
+
+// check keeps err, if there is one, with the name and place of the operator.
+func (s *step) check(err error) {
+	if err != nil {
+		s.bad = true
+		s.b.errs = append(s.b.errs, &TopologyError{Op: s.name, Pos: caller(), Err: err})
+	}
+}
+
+// need is check for a condition in words.
+func (s *step) need(ok bool, format string, args ...any) {
+	if !ok {
+		s.check(fmt.Errorf(format, args...))
+	}
+}
+
+// processor adds the operator to the graph behind its parents.
+func (s *step) processor(parents ...string) {
+	if !s.bad {
+		s.check(s.b.graph.AddProcessor(s.name, parents...))
+	}
+}
+
+// connect lets the operator use a store.
+func (s *step) connect(store string) {
+	if !s.bad {
+		s.check(s.b.graph.Connect(s.name, store))
+	}
+}
+
+// addStore declares a store.
+func (s *step) addStore(st graph.Store) {
+	if s.bad {
+		return
+	}
+	s.check(legal(st.Name))
+	if !s.bad {
+		s.check(s.b.graph.AddStore(st))
+		s.b.stores[st.Name] = st
+	}
+}
+
+// legal says whether a name can stand in a topic name.
+func legal(name string) error {
+	if name == "" {
+		return errors.New("a name is empty")
+	}
+	if len(name) > 249 {
+		return fmt.Errorf("the name %.20q... is longer than 249 bytes", name)
+	}
+	if name == "." || name == ".." {
+		return fmt.Errorf("%q cannot be a name", name)
+	}
+	odd := strings.IndexFunc(name, func(r rune) bool {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
+		return !letter && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
+	})
+	if odd >= 0 {
+		return fmt.Errorf("the name %q holds a character other than ASCII letters, digits, '.', '_' and '-'", name)
+	}
+	return nil
+}
+
+// flow is where the records of one node go, in the topology: what hangs below
+// is instantiated once for each task.
+type flow[K, V any] struct {
+	name string // of the node
+	next []func(*assembly) (op.Next[K, V], error)
+}
+
+func (f *flow[K, V]) then(build func(*assembly) (op.Next[K, V], error)) {
+	f.next = append(f.next, build)
+}
+
+// build instantiates everything below the node, once for each task even if
+// several parents lead to it.
+func (f *flow[K, V]) build(a *assembly) (op.Next[K, V], error) {
+	if n, ok := a.built[f].(op.Next[K, V]); ok {
+		return n, nil
+	}
+	next := make([]op.Next[K, V], 0, len(f.next))
+	for _, build := range f.next {
+		n, err := build(a)
+		if err != nil {
+			return nil, err
+		}
+		next = append(next, n)
+	}
+	n := op.FanOut(next)
+	a.built[f] = n
+	return n, nil
+}

@@ -1,0 +1,121 @@
+package streams
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/weirstream/weir/streams/internal/graph"
+	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/serde"
+)
+
+// From reads a topic as a stream.
+//
+//	topic  --a--b--c--a-->
+//	From   --a--b--c--a-->
+//
+// Reading a topic twice shares its source node. Options: [Named],
+// [TimestampFrom].
+func From[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], opts ...Option) *Stream[K, V] {
+	s := b.next("KSTREAM-SOURCE", collect(opts), setName|setTimestamp)
+	s.need(key != nil && value != nil, "a serde is nil")
+	name := s.source(topic, s.name, false)
+	if s.bad {
+		return broken[K, V]()
+	}
+	out := &flow[K, V]{name: name}
+	feed(b.sources[topic], out, key, value)
+	return &Stream[K, V]{b: b, out: out, key: key, value: value}
+}
+
+// source adds the node that reads a user topic, or finds the one that does, and
+// returns its name.
+func (s *step) source(topic, name string, table bool) string {
+	if s.check(legal(topic)); s.bad {
+		return ""
+	}
+	if old, ok := s.b.sources[topic]; ok {
+		switch {
+		case old.internal:
+			s.check(fmt.Errorf("%w: topic %s is a repartition topic", ErrDuplicate, topic))
+		case old.table || table:
+			s.check(fmt.Errorf("%w: topic %s is already read by %s; a topic is either a table or streams",
+				ErrDuplicate, topic, old.name))
+		case s.o.timestamp != nil:
+			s.check(errors.New("TimestampFrom belongs to the first reading of a topic"))
+		}
+		return old.name
+	}
+	if err := s.b.graph.AddSource(name, topic); err != nil {
+		s.check(fmt.Errorf("%w: %w", ErrDuplicate, err))
+		return ""
+	}
+	s.b.sources[topic] = &source{name: name, topic: topic, table: table, timestamp: s.o.timestamp}
+	return name
+}
+
+// feed lets a source decode for a flow.
+func feed[K, V any](src *source, out *flow[K, V], key serde.Serde[K], value serde.Serde[V]) {
+	src.feeds = append(src.feeds, func(a *assembly) (op.Inlet, error) {
+		next, err := out.build(a)
+		if err != nil {
+			return nil, err
+		}
+		return op.Source(src.name, key, value, next), nil
+	})
+}
+
+// TableFrom reads a topic as a table: each record replaces the row of its key,
+// a null value deletes it, a record without a key is dropped.
+//
+//	topic      --(k,1)--(l,5)--(k,2)--(k,~)-->
+//	TableFrom  --k:1----l:5----k:2----k gone-->
+//
+// The table has a store, and a changelog, only if [Store] names it; without one
+// it forwards changes without knowing the old value. Options: [Named], [Store],
+// [NoCache], [InMemory], [NoChangelog], [TopicConfig], [TimestampFrom].
+func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], opts ...Option) *Table[K, V] {
+	o := collect(opts)
+	if !o.has(setStore) {
+		b.index++ // the number of the store that Kafka Streams would have named
+	}
+	sourceName := b.generate("KSTREAM-SOURCE")
+	if o.has(setName) {
+		sourceName = o.name + "-source"
+	}
+	s := b.next("KTABLE-SOURCE", o, setName|setState&^setValue|setTimestamp)
+	s.need(key != nil && value != nil, "a serde is nil")
+	if !o.has(setStore) {
+		s.check(o.only(setName | setTimestamp))
+	}
+	s.source(topic, sourceName, true)
+	s.processor(sourceName)
+	if o.has(setStore) {
+		s.addStore(s.o.keyValue(o.store))
+		s.connect(o.store)
+	}
+	if s.bad {
+		return &Table[K, V]{}
+	}
+	in, out := &flow[K, V]{name: sourceName}, &flow[K, op.Change[V]]{name: s.name}
+	feed(b.sources[topic], in, key, value)
+	in.then(func(a *assembly) (op.Next[K, V], error) {
+		next, err := out.build(a)
+		if err != nil {
+			return nil, err
+		}
+		return op.Table(a.env, op.State[K, V]{
+			Operator: s.name, Store: o.store, Cached: !o.has(setCache), Key: key, Value: value,
+		}, next)
+	})
+	return &Table[K, V]{b: b, out: out, key: key, value: value}
+}
+
+// keyValue describes a timestamped key-value store with these options.
+func (o *options) keyValue(name string) graph.Store {
+	return graph.Store{
+		Name: name, Kind: graph.KeyValue, Timestamped: true,
+		Logged: !o.has(setLog), Cached: !o.has(setCache), Persistent: !o.has(setMemory),
+		TopicConfig: o.topicConfig,
+	}
+}

@@ -1,0 +1,73 @@
+package op
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/weirstream/weir/statestore"
+	"github.com/weirstream/weir/streams/processor"
+)
+
+// User runs a processor of the user, and is the context that it sees.
+type User[KI, VI, KO, VO any] struct {
+	e      *Env
+	name   string
+	stores []string
+	p      processor.Processor[KI, VI, KO, VO]
+	next   Next[KO, VO]
+}
+
+// NewUser returns the operator for p, which may open only these stores.
+func NewUser[KI, VI, KO, VO any](e *Env, name string, stores []string, p processor.Processor[KI, VI, KO, VO], next Next[KO, VO]) *User[KI, VI, KO, VO] {
+	return &User[KI, VI, KO, VO]{e: e, name: name, stores: stores, p: p, next: next}
+}
+
+// Init initialises the processor.
+func (u *User[KI, VI, KO, VO]) Init() error {
+	u.e.Enter(u.name)
+	return fail(u.name, processor.Process, u.p.Init(userContext[KO, VO]{u.e, u.name, u.stores, u.next}))
+}
+
+// Process hands one record to the processor.
+func (u *User[KI, VI, KO, VO]) Process(r processor.Record[KI, VI]) error {
+	u.e.Enter(u.name)
+	return fail(u.name, processor.Process, u.p.Process(r))
+}
+
+// Close closes the processor.
+func (u *User[KI, VI, KO, VO]) Close() error {
+	u.e.Enter(u.name)
+	return fail(u.name, processor.Process, u.p.Close())
+}
+
+// userContext implements processor.Context.
+type userContext[K, V any] struct {
+	*Env
+	name   string
+	stores []string
+	next   Next[K, V]
+}
+
+// Forward hands r to the operators downstream.
+func (c userContext[K, V]) Forward(r processor.Record[K, V]) error {
+	err := c.next(r)
+	c.Enter(c.name)
+	return err
+}
+
+// Schedule calls f every so often.
+func (c userContext[K, V]) Schedule(every time.Duration, t processor.PunctuationType, f func(now int64) error) (cancel func()) {
+	return c.Env.Schedule(c.name, every, t, f)
+}
+
+// Commit asks for a commit.
+func (c userContext[K, V]) Commit() { c.RequestCommit() }
+
+// Store returns a store that the processor is connected to.
+func (c userContext[K, V]) Store(name string) (statestore.Store, error) {
+	if !slices.Contains(c.stores, name) {
+		return nil, fmt.Errorf("store %s is not connected to %s", name, c.name)
+	}
+	return c.Host.Store(name)
+}

@@ -1,0 +1,188 @@
+package streams
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"time"
+
+	"github.com/weirstream/weir/streams/processor"
+	"github.com/weirstream/weir/streams/serde"
+)
+
+// Forever is a grace or a retention without end.
+const Forever time.Duration = math.MaxInt64
+
+// Option configures one operator. An option that does not apply to its operator
+// is an error of Build.
+type Option interface {
+	apply(o *options)
+}
+
+// setting is one option as a bit, so that an operator can say which it takes.
+type setting uint16
+
+const (
+	setName setting = 1 << iota
+	setStore
+	setKey
+	setValue
+	setRetention
+	setCache
+	setMemory
+	setLog
+	setTopicConfig
+	setPartitions
+	setTimestamp
+	setRef
+	// setState is what every operator with a store of its own takes.
+	setState = setStore | setValue | setCache | setMemory | setLog | setTopicConfig
+)
+
+func (s setting) String() string {
+	names := [...]string{
+		"Named", "Store", "KeySerde", "ValueSerde", "Retention", "NoCache", "InMemory",
+		"NoChangelog", "TopicConfig", "Partitions", "TimestampFrom", "a store reference",
+	}
+	for i, name := range names {
+		if s&(1<<i) != 0 {
+			return name
+		}
+	}
+	return "option"
+}
+
+type options struct {
+	set         setting
+	name        string
+	store       string
+	key, value  any // serdes
+	retention   time.Duration
+	topicConfig map[string]string
+	partitions  int32
+	timestamp   func(*processor.Message) (int64, error)
+	refs        []string
+}
+
+type option struct {
+	bit setting
+	do  func(*options)
+}
+
+func (f option) apply(o *options) {
+	o.set |= f.bit
+	f.do(o)
+}
+
+func collect(opts []Option) *options {
+	o := &options{}
+	for _, f := range opts {
+		if f != nil {
+			f.apply(o)
+		}
+	}
+	return o
+}
+
+func (o *options) has(s setting) bool { return o.set&s != 0 }
+
+// only returns an error if an option outside of allowed was given.
+func (o *options) only(allowed setting) error {
+	if extra := o.set &^ allowed; extra != 0 {
+		return fmt.Errorf("%w: %s", ErrOption, extra)
+	}
+	return nil
+}
+
+// Named gives an operator its name: in the description, in errors and, for
+// GroupBy, GroupByKey and Repartition, in the name of the repartition topic.
+func Named(name string) Option { return option{setName, func(o *options) { o.name = name }} }
+
+// Store gives the store of an aggregation or a table its name, and with it the
+// changelog topic.
+func Store(name string) Option { return option{setStore, func(o *options) { o.store = name }} }
+
+// KeySerde says how to encode the keys of a stream where the operator needs
+// them as bytes. Without it that is how the stream was read or grouped, and
+// else what fits the type: the serde of the same name for string, []byte,
+// int32, int64 and float64, JSON for any other type.
+func KeySerde[K any](s serde.Serde[K]) Option {
+	return option{setKey, func(o *options) { o.key = s }}
+}
+
+// ValueSerde is [KeySerde] for values.
+func ValueSerde[V any](s serde.Serde[V]) Option {
+	return option{setValue, func(o *options) { o.value = s }}
+}
+
+// Retention keeps the rows of a windowed store for longer than size plus grace,
+// counted in stream time.
+func Retention(d time.Duration) Option {
+	return option{setRetention, func(o *options) { o.retention = d }}
+}
+
+// NoCache lets every change of a store go on at once. Without it changes are
+// held back, and merged by key, until the next commit.
+func NoCache() Option { return option{setCache, func(*options) {}} }
+
+// InMemory keeps a store in memory; its changelog still restores it.
+func InMemory() Option { return option{setMemory, func(*options) {}} }
+
+// NoChangelog keeps a store without a changelog topic: its content is lost when
+// the task moves or the disk is.
+func NoChangelog() Option { return option{setLog, func(*options) {}} }
+
+// TopicConfig overrides configuration of the changelog topic of a store, under
+// the keys of Kafka.
+func TopicConfig(config map[string]string) Option {
+	config = maps.Clone(config)
+	return option{setTopicConfig, func(o *options) { o.topicConfig = config }}
+}
+
+// Partitions fixes the partition count of a repartition topic. Without it there
+// are as many as the largest source upstream has.
+func Partitions(n int32) Option { return option{setPartitions, func(o *options) { o.partitions = n }} }
+
+// TimestampFrom takes the time of a source's records, in milliseconds since the
+// epoch, from the message instead of its timestamp field. A negative time is an
+// error of the task.
+func TimestampFrom(f func(m *processor.Message) (int64, error)) Option {
+	return option{setTimestamp, func(o *options) { o.timestamp = f }}
+}
+
+// pick returns the serde of an option, else the one that the stream knows, else
+// the one that fits the type.
+func pick[T any](given any, known serde.Serde[T]) (serde.Serde[T], error) {
+	if given != nil {
+		s, ok := given.(serde.Serde[T])
+		if !ok {
+			return nil, fmt.Errorf("serde %T does not encode %T", given, *new(T))
+		}
+		return s, nil
+	}
+	if known != nil {
+		return known, nil
+	}
+	return natural[T](), nil
+}
+
+// natural returns the serde that fits the type T.
+func natural[T any]() serde.Serde[T] {
+	var s any
+	switch any(*new(T)).(type) {
+	case string:
+		s = serde.String()
+	case []byte:
+		s = serde.Bytes()
+	case int32:
+		s = serde.Int32()
+	case int64:
+		s = serde.Int64()
+	case float64:
+		s = serde.Float64()
+	}
+	if fits, ok := s.(serde.Serde[T]); ok {
+		return fits
+	}
+	return serde.JSON[T]()
+}

@@ -1,0 +1,42 @@
+package streams
+
+import (
+	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/serde"
+)
+
+// Table is a handle on the latest value of each key, and on its changes.
+type Table[K, V any] struct {
+	b     *Builder
+	out   *flow[K, op.Change[V]] // nil after a mistake
+	key   serde.Serde[K]         // nil if not known
+	value serde.Serde[V]
+}
+
+func (t *Table[K, V]) failed() bool { return t == nil || t.out == nil }
+
+// ToStream returns the changes of the table as records: the new value of a key,
+// or a null value for a row that is gone. The keys of a windowed table are
+// [Windowed]. Options: [Named].
+//
+//	table     --a:1----b:5----a:2----a gone-->
+//	ToStream  --(a,1)--(b,5)--(a,2)--(a,~)--->
+func (t *Table[K, V]) ToStream(opts ...Option) *Stream[K, V] {
+	if t.failed() {
+		return broken[K, V]()
+	}
+	st := t.b.next("KTABLE-TOSTREAM", collect(opts), setName)
+	st.processor(t.out.name)
+	if st.bad {
+		return broken[K, V]()
+	}
+	out := &flow[K, V]{name: st.name}
+	t.out.then(func(a *assembly) (op.Next[K, op.Change[V]], error) {
+		next, err := out.build(a)
+		if err != nil {
+			return nil, err
+		}
+		return op.ToStream(next), nil
+	})
+	return &Stream[K, V]{b: t.b, out: out, key: t.key, value: t.value}
+}

@@ -1,0 +1,31 @@
+package streams
+
+import (
+	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/serde"
+)
+
+// To writes the stream to a topic, which exists already. Null keys and values
+// are written as null. A record goes to the partition of its key, as the Java
+// client would choose; a windowed key goes where its plain key goes. Options:
+// [Named].
+//
+//	in     --a--b--c-->
+//	topic  --a--b--c-->
+func (s *Stream[K, V]) To(topic string, key serde.Serde[K], value serde.Serde[V], opts ...Option) {
+	if s.failed() {
+		return
+	}
+	st := s.b.next("KSTREAM-SINK", collect(opts), setName)
+	st.need(key != nil && value != nil, "a serde is nil")
+	st.check(legal(topic))
+	if !st.bad {
+		st.check(s.b.graph.AddSink(st.name, topic, s.out.name))
+	}
+	if st.bad {
+		return
+	}
+	s.out.then(func(a *assembly) (op.Next[K, V], error) {
+		return op.Sink(a.env, st.name, topic, key, value), nil
+	})
+}
