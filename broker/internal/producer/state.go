@@ -182,7 +182,7 @@ func (e *entry) checkSequence(b record.Batch) error {
 // Replay takes over a batch that is in the log. It believes what the log says and refuses
 // nothing; a batch without a producer, or bytes that make no sense, change nothing.
 func (s *State) Replay(b record.Batch) {
-	if len(b) < record.HeaderSize || !b.HasProducer() {
+	if len(b) < record.HeaderSize || !b.HasProducer() || b.BaseOffset() < 0 || b.LastOffset() < b.BaseOffset() {
 		return
 	}
 	if b.IsControl() {
