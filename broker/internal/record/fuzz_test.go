@@ -38,7 +38,7 @@ func FuzzRecords(f *testing.F) {
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f}, int32(1<<31-1), uint8(0))
 	f.Fuzz(func(t *testing.T, body []byte, count int32, codec uint8) {
 		head := sample(record.Options{})[:61:61]
-		b := record.Batch(append(head, body...))
+		b := append(head, body...)
 		b[57], b[58], b[59], b[60] = byte(count>>24), byte(count>>16), byte(count>>8), byte(count)
 		b[22] = codec & 7
 		walk(t, b)

@@ -186,7 +186,7 @@ func TestSplitCutsByLength(t *testing.T) {
 	if cap(first) != len(first) {
 		t.Fatal("the view reaches beyond its batch")
 	}
-	for n := range len(one) {
+	for n := range one {
 		if _, _, err := record.Split(both[:n]); !errors.Is(err, record.ErrShort) {
 			t.Fatalf("%d bytes: %v", n, err)
 		}
