@@ -6,6 +6,7 @@ package telemetry
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -112,6 +113,7 @@ type Meter struct {
 	counter prometheus.Counter
 	count   *counted
 	rates   [3]metrics.EWMA
+	shown   []prometheus.Collector
 }
 
 // Meter registers a meter: name_total counts, name_rate{window} moves. Mark is
@@ -120,15 +122,27 @@ func (r *Registry) Meter(name, help string, labels Labels) *Meter {
 	r.describe(Description{Name: name + "_total", Kind: "counter", Help: help}, labels)
 	m := &Meter{count: &counted{}, rates: [3]metrics.EWMA{metrics.NewEWMA1(), metrics.NewEWMA5(), metrics.NewEWMA15()}}
 	m.counter = prometheus.NewCounter(prometheus.CounterOpts{Name: name + "_total", Help: help, ConstLabels: labels})
-	r.prom.MustRegister(m.counter)
+	m.shown = []prometheus.Collector{m.counter}
 	for i, window := range []string{"1m", "5m", "15m"} {
-		rate := m.rates[i]
-		r.Gauge(name+"_rate", help+" Moving rate per second.", with(labels, "window", window), rate.Rate)
+		opts := prometheus.GaugeOpts{Name: name + "_rate", Help: help + " Moving rate per second.", ConstLabels: with(labels, "window", window)}
+		m.shown = append(m.shown, prometheus.NewGaugeFunc(opts, m.rates[i].Rate))
+		r.describe(Description{Name: opts.Name, Kind: "gauge", Help: opts.Help}, opts.ConstLabels)
 	}
+	r.prom.MustRegister(m.shown...)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.meters = append(r.meters, m)
 	return m
+}
+
+// Drop takes a meter out of the registry, for what it counted is gone.
+func (r *Registry) Drop(m *Meter) {
+	for _, c := range m.shown {
+		r.prom.Unregister(c)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.meters = slices.DeleteFunc(r.meters, func(other *Meter) bool { return other == m })
 }
 
 // Mark counts n events.

@@ -47,6 +47,11 @@ func TestCountsAreExactAndRatesMoveWithTicks(t *testing.T) {
 		if n := len(r.Described()); n != 4 {
 			t.Errorf("%d metrics described, want 4: %+v", n, r.Described())
 		}
+		r.Drop(m)
+		if text := scrape(t, r); strings.Contains(text, "bytesin") {
+			t.Errorf("a dropped meter is still shown:\n%s", grep(text, "kafka_"))
+		}
+		r.Meter("kafka_server_brokertopicmetrics_bytesin", "Bytes in.", Labels{"topic": "a"})
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
