@@ -1,0 +1,193 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/weirstream/weir/internal/env"
+)
+
+// The errors that end reading, beside those of the connection.
+var (
+	// ErrIdle says that no byte came for the idle time. The caller may read on.
+	ErrIdle = errors.New("connection is idle")
+	// ErrStalled says that a frame began and its rest did not come in time.
+	ErrStalled = errors.New("frame stalled")
+	// ErrFrameSize says that a frame is negative, empty or larger than allowed.
+	ErrFrameSize = errors.New("frame size out of bounds")
+)
+
+const (
+	prefix     = 4        // bytes of a frame's length
+	window     = 64 << 10 // read buffer of a busy connection
+	growth     = 1 << 20  // a large frame's buffer at first; it doubles as bytes arrive
+	linger     = time.Second
+	frameGrace = 10 * time.Second // for the rest of a frame, plus a second for each slowest bytes
+	slowest    = 64 << 10
+)
+
+// Frames cuts the bytes of one connection into frames. A connection that has been
+// silent for a second holds no read buffer. It belongs to one goroutine.
+type Frames struct {
+	conn    net.Conn
+	clock   env.Clock
+	buffers *Buffers
+	idle    time.Duration
+
+	buf   *Buffer // nil while the connection is silent
+	r, w  int     // buf.Bytes[r:w] was read and not handed out
+	large *Buffer // the frame handed out last, when it did not fit
+	head  [prefix]byte
+	armed time.Time // the read deadline in force
+}
+
+// NewFrames reads from conn; a connection that sends nothing for idle gets ErrIdle.
+func NewFrames(conn net.Conn, clock env.Clock, buffers *Buffers, idle time.Duration) *Frames {
+	return &Frames{conn: conn, clock: clock, buffers: buffers, idle: idle}
+}
+
+// Close gives the buffers back; frames handed out are no longer valid.
+func (f *Frames) Close() {
+	f.buffers.Put(f.buf)
+	f.buffers.Put(f.large)
+	f.buf, f.large = nil, nil
+}
+
+// Ready says that a whole frame was read already, so that Next will not wait.
+func (f *Frames) Ready() bool {
+	if f.w-f.r < prefix {
+		return false
+	}
+	size := int32(binary.BigEndian.Uint32(f.buf.Bytes[f.r:]))
+	return size < 0 || f.w-f.r-prefix >= int(size) // a bad size is Next's to tell
+}
+
+// Next returns the next frame without its length. It is valid, and may be changed,
+// until the next call. No more than limit bytes are accepted, and memory for a
+// large frame grows only as its bytes arrive.
+func (f *Frames) Next(limit int) ([]byte, error) {
+	f.buffers.Put(f.large)
+	f.large = nil
+	if err := f.begin(); err != nil {
+		return nil, err
+	}
+	for f.w-f.r < prefix {
+		if err := f.more(frameGrace); err != nil {
+			return nil, err
+		}
+	}
+	size := int(int32(binary.BigEndian.Uint32(f.buf.Bytes[f.r:])))
+	if size <= 0 || size > limit {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrFrameSize, size, limit)
+	}
+	f.r += prefix
+	if size > len(f.buf.Bytes) {
+		return f.huge(size)
+	}
+	for f.w-f.r < size {
+		if err := f.more(graceFor(size)); err != nil {
+			return nil, err
+		}
+	}
+	frame := f.buf.Bytes[f.r : f.r+size : f.r+size]
+	f.r += size
+	return frame, nil
+}
+
+// begin waits until the first bytes of a frame are in the buffer.
+func (f *Frames) begin() error {
+	if f.w > f.r {
+		return nil
+	}
+	f.r, f.w = 0, 0
+	if f.buf != nil {
+		now := f.clock.Now()
+		if left := f.armed.Sub(now); left > linger || left < linger/2 {
+			f.arm(now.Add(linger))
+		}
+		n, err := f.conn.Read(f.buf.Bytes)
+		f.w = n
+		if n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return f.readError(n, err)
+		}
+		f.buffers.Put(f.buf)
+		f.buf = nil
+	}
+	f.arm(f.clock.Now().Add(f.idle))
+	n, err := f.conn.Read(f.head[:])
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		return ErrIdle
+	}
+	f.buf = f.buffers.Get(window)
+	f.w = copy(f.buf.Bytes, f.head[:n])
+	return f.readError(n, err)
+}
+
+// more reads on in the middle of a frame that is allowed to take grace.
+func (f *Frames) more(grace time.Duration) error {
+	if f.r > 0 && f.w > f.r || f.r == f.w {
+		f.w = copy(f.buf.Bytes, f.buf.Bytes[f.r:f.w])
+		f.r = 0
+	}
+	f.armFrame(grace)
+	n, err := f.conn.Read(f.buf.Bytes[f.w:])
+	f.w += n
+	return f.readError(n, err)
+}
+
+// huge reads a frame that does not fit the read buffer.
+func (f *Frames) huge(size int) ([]byte, error) {
+	f.large = f.buffers.Get(min(size, growth))
+	got := copy(f.large.Bytes, f.buf.Bytes[f.r:f.w])
+	f.r, f.w = 0, 0
+	f.arm(f.clock.Now().Add(graceFor(size)))
+	for got < size {
+		if got == len(f.large.Bytes) {
+			next := f.buffers.Get(min(size, 2*got))
+			copy(next.Bytes, f.large.Bytes)
+			f.buffers.Put(f.large)
+			f.large = next
+		}
+		n, err := f.conn.Read(f.large.Bytes[got:min(size, len(f.large.Bytes))])
+		got += n
+		if err := f.readError(n, err); err != nil {
+			return nil, err
+		}
+	}
+	return f.large.Bytes[:size:size], nil
+}
+
+// readError sorts what a read in or before a frame returned.
+func (f *Frames) readError(n int, err error) error {
+	switch {
+	case n > 0:
+		return nil // an error comes back with the next read
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrStalled
+	case errors.Is(err, io.EOF) && f.w > f.r:
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// arm sets the read deadline. A failure shows in the read that follows.
+func (f *Frames) arm(at time.Time) {
+	f.armed = at
+	_ = f.conn.SetReadDeadline(at)
+}
+
+// armFrame gives the frame being read its deadline, once.
+func (f *Frames) armFrame(grace time.Duration) {
+	if at := f.clock.Now().Add(grace); at.Sub(f.armed) > grace/2 || f.armed.Sub(at) > 0 {
+		f.arm(at)
+	}
+}
+
+func graceFor(size int) time.Duration {
+	return frameGrace + time.Duration(size/slowest)*time.Second
+}

@@ -1,0 +1,125 @@
+package wire
+
+import (
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/weirstream/weir/internal/env"
+)
+
+const (
+	// gather is the largest body that Add copies into an answer; sending a larger
+	// one from its file costs less than copying it.
+	gather = 64 << 10
+	// chunk is how much of a body is written under one deadline.
+	chunk = 1 << 20
+	// copied is how much of a body is held in memory where the kernel cannot send it.
+	copied = 256 << 10
+)
+
+// Add puts a body at the present end of the answer: a small one is copied and
+// released, a large one spliced. The error is the body's.
+func (o *Out) Add(body Body) error {
+	n := body.Len()
+	if n >= gather {
+		o.Splice(body)
+		return nil
+	}
+	defer body.Release()
+	at := len(o.Buf)
+	o.Buf = append(o.Buf, make([]byte, n)...)
+	if _, err := body.ReadAt(o.Buf[at:], 0); err != nil {
+		o.Buf = o.Buf[:at]
+		return fmt.Errorf("read a range of %d bytes: %w", n, err)
+	}
+	return nil
+}
+
+// Writer writes answers to one connection. It belongs to one goroutine at a time.
+type Writer struct {
+	conn    net.Conn
+	raw     syscall.RawConn // nil where the kernel cannot send files
+	clock   env.Clock
+	buffers *Buffers
+	stall   time.Duration
+	armed   time.Time
+}
+
+// NewWriter writes to conn. A peer that takes nothing for about stall breaks the connection.
+func NewWriter(conn net.Conn, clock env.Clock, buffers *Buffers, stall time.Duration) *Writer {
+	return &Writer{conn: conn, raw: rawConn(conn), clock: clock, buffers: buffers, stall: stall}
+}
+
+// Write puts everything in out on the wire: in one write where no body stands in
+// between, else joined so that no small packet leaves on its own. It blocks while
+// the peer does not read. out keeps its bodies; Reset releases them.
+func (w *Writer) Write(out *Out) error {
+	if !out.Spliced() {
+		return w.bytes(out.Buf, false)
+	}
+	return out.Each(func(bytes []byte, body Body, more bool) error {
+		if body == nil {
+			return w.bytes(bytes, more)
+		}
+		return w.body(body)
+	})
+}
+
+// body sends a range from its file where the kernel can, else through memory.
+func (w *Writer) body(body Body) error {
+	if f, pos, ok := body.File(); ok && w.raw != nil {
+		for left := int64(body.Len()); left > 0; {
+			n := min(left, chunk)
+			w.arm()
+			if err := sendFile(w.raw, f, pos, n); err != nil {
+				return fmt.Errorf("send a range of %s: %w", f.Name(), err)
+			}
+			pos, left = pos+n, left-n
+		}
+		return nil
+	}
+	buf := w.buffers.Get(min(body.Len(), copied))
+	defer w.buffers.Put(buf)
+	for off := 0; off < body.Len(); {
+		part := buf.Bytes[:min(len(buf.Bytes), body.Len()-off)]
+		if _, err := body.ReadAt(part, int64(off)); err != nil {
+			return fmt.Errorf("read a range of %d bytes: %w", body.Len(), err)
+		}
+		if err := w.bytes(part, false); err != nil {
+			return err
+		}
+		off += len(part)
+	}
+	return nil
+}
+
+// bytes writes p; with more, the kernel may hold it back for what follows.
+func (w *Writer) bytes(p []byte, more bool) error {
+	for len(p) > 0 {
+		part := p[:min(len(p), chunk)]
+		w.arm()
+		var err error
+		if more && w.raw != nil {
+			err = sendMore(w.raw, part)
+		} else {
+			_, err = w.conn.Write(part)
+		}
+		if err != nil {
+			return err
+		}
+		p = p[len(part):]
+	}
+	return nil
+}
+
+// arm moves the write deadline on when half of it has passed, so that a busy
+// connection does not pay for a timer with every write. A failure shows in the write.
+func (w *Writer) arm() {
+	now := w.clock.Now()
+	if w.armed.Sub(now) < w.stall/2 {
+		w.armed = now.Add(w.stall)
+		_ = w.conn.SetWriteDeadline(w.armed)
+	}
+}
