@@ -31,17 +31,17 @@ func ApplyCommand(img *Image, index int64, c Command) (*Image, Result) {
 	return next, result
 }
 
-func (c InitCluster) apply(img *Image, _ int64) (*Image, Result) {
+func (c SetFeatures) apply(img *Image, _ int64) (*Image, Result) {
 	next := *img
-	if next.clusterID == "" {
-		next.clusterID = c.ClusterID
-	}
-	if len(c.Features) > 0 {
-		next.features = maps.Clone(img.features)
+	next.features = maps.Clone(img.features)
+	for name, level := range c.Features {
 		if next.features == nil {
 			next.features = map[string]int16{}
 		}
-		maps.Copy(next.features, c.Features)
+		next.features[name] = level
+		if level <= 0 {
+			delete(next.features, name)
+		}
 	}
 	return &next, Result{}
 }
@@ -234,23 +234,21 @@ func splitList(list string) []string {
 }
 
 func (c RegisterBroker) apply(img *Image, index int64) (*Image, Result) {
-	if c.Broker.ID < 0 {
-		next := *img
-		return &next, Result{Err: Refuse(kerr.InvalidRequest, "broker id %d is negative", c.Broker.ID)}
+	next := img.edit()
+	if c.Broker.ID < 0 || c.ClusterID == "" {
+		return next, Result{Err: Refuse(kerr.InvalidRequest, "broker %d of cluster %q: want an id and a cluster id", c.Broker.ID, c.ClusterID)}
 	}
-	next := *img
-	next.brokers = slices.DeleteFunc(slices.Clone(img.brokers), func(b Broker) bool { return b.ID == c.Broker.ID })
+	if img.clusterID != "" && img.clusterID != c.ClusterID {
+		return next, Result{Err: Refuse(kerr.InconsistentClusterID, "this is cluster %s, broker %d is of cluster %s", img.clusterID, c.Broker.ID, c.ClusterID)}
+	}
+	next.clusterID = c.ClusterID
 	b := c.Broker
 	b.Epoch = index
+	next.brokers = slices.DeleteFunc(slices.Clone(img.brokers), func(old Broker) bool { return old.ID == b.ID })
 	next.brokers = append(next.brokers, b)
 	slices.SortFunc(next.brokers, func(a, b Broker) int { return int(a.ID) - int(b.ID) })
-	return &next, Result{}
-}
-
-func (c BumpLeaderEpochs) apply(img *Image, _ int64) (*Image, Result) {
-	next := img.edit()
 	for _, t := range img.topics.Values() {
-		if bumped, ok := bump(t, c.Broker); ok {
+		if bumped, ok := bump(t, b.ID); ok {
 			next.put(bumped)
 		}
 	}

@@ -45,11 +45,9 @@ type Command interface {
 	apply(img *Image, index int64) (*Image, Result)
 }
 
-// InitCluster names the cluster; a cluster that has a name keeps it. Features are
-// merged into the finalized ones.
-type InitCluster struct {
-	ClusterID string           `json:"cluster_id"`
-	Features  map[string]int16 `json:"features,omitempty"`
+// SetFeatures finalizes features at a level; level 0 takes a feature away.
+type SetFeatures struct {
+	Features map[string]int16 `json:"features"`
 }
 
 // NewTopic is one topic to create. Assignments holds the replicas of each
@@ -118,16 +116,14 @@ type SetConfigs struct {
 	Changes []ConfigChange `json:"changes"`
 }
 
-// RegisterBroker adds a broker or replaces its registration. The broker epoch is
-// the index of the command.
+// RegisterBroker begins a life of a broker: it adds the broker or replaces its
+// registration, and raises the leader epoch of every partition the broker leads,
+// so that what a former life promised is fenced. The broker epoch is the index of
+// the command. The first registration names the cluster; a broker of another
+// cluster is refused with INCONSISTENT_CLUSTER_ID.
 type RegisterBroker struct {
-	Broker Broker `json:"broker"`
-}
-
-// BumpLeaderEpochs raises the leader epoch of every partition the broker leads,
-// so that what a former life of the broker promised is fenced.
-type BumpLeaderEpochs struct {
-	Broker int32 `json:"broker"`
+	ClusterID string `json:"cluster_id"`
+	Broker    Broker `json:"broker"`
 }
 
 // AllocateProducerIDs takes the next block of ProducerIDBlock ids.
@@ -135,13 +131,12 @@ type AllocateProducerIDs struct {
 	Broker int32 `json:"broker"`
 }
 
-func (InitCluster) kind() string         { return "init_cluster" }
+func (SetFeatures) kind() string         { return "set_features" }
 func (CreateTopics) kind() string        { return "create_topics" }
 func (DeleteTopics) kind() string        { return "delete_topics" }
 func (CreatePartitions) kind() string    { return "create_partitions" }
 func (SetConfigs) kind() string          { return "set_configs" }
 func (RegisterBroker) kind() string      { return "register_broker" }
-func (BumpLeaderEpochs) kind() string    { return "bump_leader_epochs" }
 func (AllocateProducerIDs) kind() string { return "allocate_producer_ids" }
 
 // commandVersion is the layout of every command's data. A reader refuses a
@@ -174,8 +169,8 @@ func Decode(b []byte) (Command, error) {
 		return nil, fmt.Errorf("%w: version %d of %q", ErrUndecodable, e.Version, e.Kind)
 	}
 	switch e.Kind {
-	case InitCluster{}.kind():
-		return decodeAs[InitCluster](e.Data)
+	case SetFeatures{}.kind():
+		return decodeAs[SetFeatures](e.Data)
 	case CreateTopics{}.kind():
 		return decodeAs[CreateTopics](e.Data)
 	case DeleteTopics{}.kind():
@@ -186,8 +181,6 @@ func Decode(b []byte) (Command, error) {
 		return decodeAs[SetConfigs](e.Data)
 	case RegisterBroker{}.kind():
 		return decodeAs[RegisterBroker](e.Data)
-	case BumpLeaderEpochs{}.kind():
-		return decodeAs[BumpLeaderEpochs](e.Data)
 	case AllocateProducerIDs{}.kind():
 		return decodeAs[AllocateProducerIDs](e.Data)
 	}
