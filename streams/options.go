@@ -61,7 +61,8 @@ type options struct {
 	topicConfig map[string]string
 	partitions  int32
 	timestamp   func(*processor.Message) (int64, error)
-	refs        []string
+	refs        []string   // names of stores
+	owners      []*Builder // of the stores, index by index
 }
 
 type option struct {

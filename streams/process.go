@@ -15,6 +15,7 @@ type KV[K, V any] = statestore.KeyValue[K, V]
 // StoreRef is a store of a topology, before it is opened. Given to [Process] as
 // an option, it connects the processor to the store.
 type StoreRef[K, V any] struct {
+	b     *Builder
 	name  string
 	key   serde.Serde[K]
 	value serde.Serde[V]
@@ -23,6 +24,7 @@ type StoreRef[K, V any] struct {
 func (r StoreRef[K, V]) apply(o *options) {
 	o.set |= setRef
 	o.refs = append(o.refs, r.name)
+	o.owners = append(o.owners, r.b)
 }
 
 // Name returns the name of the store.
@@ -47,7 +49,7 @@ func NewStore[K, V any](b *Builder, name string, key serde.Serde[K], value serde
 	desc := o.keyValue(name)
 	desc.Timestamped = false
 	st.addStore(desc)
-	return StoreRef[K, V]{name: name, key: key, value: value}
+	return StoreRef[K, V]{b: b, name: name, key: key, value: value}
 }
 
 // Process hands each record to a processor of the user, which forwards what it
@@ -67,7 +69,8 @@ func Process[KI, VI, KO, VO any](s *Stream[KI, VI], supplier func() Processor[KI
 	}
 	st.need(supplier != nil, "the supplier is nil")
 	st.processor(s.out.name)
-	for _, ref := range st.o.refs {
+	for i, ref := range st.o.refs {
+		st.need(o.owners[i] == s.b, "store %s belongs to another builder", ref)
 		st.connect(ref)
 	}
 	if st.bad {

@@ -1,0 +1,404 @@
+package streams_test
+
+import (
+	"errors"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirstream/weir/streams"
+	"github.com/weirstream/weir/streams/serde"
+)
+
+// TestBuildReportsMistakes: each mistake is one TopologyError that names the
+// operator and this file.
+func TestBuildReportsMistakes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		build func(b *builder)
+		op    string
+		want  string
+		is    error
+	}{
+		"empty topic": {
+			build: func(b *builder) { from(b, "") },
+			op:    "KSTREAM-SOURCE-0000000000", want: "name is empty",
+		},
+		"illegal topic": {
+			build: func(b *builder) { from(b, "a b") },
+			op:    "KSTREAM-SOURCE-0000000000", want: `"a b" holds a character`,
+		},
+		"dots": {
+			build: func(b *builder) { from(b, "..") },
+			op:    "KSTREAM-SOURCE-0000000000", want: "cannot be a name",
+		},
+		"long name": {
+			build: func(b *builder) { from(b, strings.Repeat("x", 250)) },
+			op:    "KSTREAM-SOURCE-0000000000", want: "longer than 249 bytes",
+		},
+		"nil serde": {
+			build: func(b *builder) { streams.From[string, string](b, "in", nil, str) },
+			op:    "KSTREAM-SOURCE-0000000000", want: "serde is nil",
+		},
+		"nil serde of a table": {
+			build: func(b *builder) { streams.TableFrom[string, string](b, "in", str, nil) },
+			op:    "KTABLE-SOURCE-0000000002", want: "serde is nil",
+		},
+		"illegal name": {
+			build: func(b *builder) { from(b, "in").Filter(yes, named("a/b")) },
+			op:    "a/b", want: "holds a character",
+		},
+		"nil filter": {
+			build: func(b *builder) { from(b, "in").Filter(nil) },
+			op:    "KSTREAM-FILTER-0000000001", want: "function is nil",
+		},
+		"nil map": {
+			build: func(b *builder) { streams.Map[string, string, string, string](from(b, "in"), nil) },
+			op:    "KSTREAM-MAP-0000000001", want: "function is nil",
+		},
+		"nil branch": {
+			build: func(b *builder) { from(b, "in").Split().Branch(nil) },
+			op:    "KSTREAM-BRANCH-00000000011", want: "function is nil",
+		},
+		"branch after default": {
+			build: func(b *builder) {
+				split := from(b, "in").Split(named("s"))
+				split.Default()
+				split.Branch(yes, named("late"))
+			},
+			op: "slate", want: "gets no records",
+		},
+		"nil reducer": {
+			build: func(b *builder) { streams.GroupByKey(from(b, "in")).Reduce(nil) },
+			op:    "KSTREAM-REDUCE-0000000002", want: "function is nil",
+		},
+		"nil initial": {
+			build: func(b *builder) { streams.Aggregate(streams.GroupByKey(from(b, "in")), nil, keep, str, named("agg")) },
+			op:    "agg", want: "function is nil",
+		},
+		"nil supplier": {
+			build: func(b *builder) { streams.Process[string, string, string, string](from(b, "in"), nil, named("p")) },
+			op:    "p", want: "supplier is nil",
+		},
+		"name taken": {
+			build: func(b *builder) { from(b, "in").Filter(yes, named("x")).Filter(yes, named("x")) },
+			op:    "x", want: "taken",
+		},
+		"store taken": {
+			build: func(b *builder) {
+				streams.GroupByKey(from(b, "in")).Count(store("c"))
+				streams.GroupByKey(from(b, "in2")).Count(store("c"), named("second"))
+			},
+			op: "second", want: "store named c exists",
+		},
+		"illegal store": {
+			build: func(b *builder) { streams.NewStore(b, "k v", str, str) },
+			op:    "k v", want: "holds a character",
+		},
+		"store with a nil serde": {
+			build: func(b *builder) { streams.NewStore[string, string](b, "kv", str, nil) },
+			op:    "kv", want: "serde is nil",
+		},
+		"repartition topic taken": {
+			build: func(b *builder) {
+				byValue(from(b, "in"), named("g")).Count(store("a"))
+				streams.GroupByKey(streams.SelectKey(from(b, "in2"), value), named("g")).Count(store("b"), named("second"))
+			},
+			op: "second", want: "g-repartition", is: streams.ErrDuplicate,
+		},
+		"source name taken": {
+			build: func(b *builder) { from(b, "a", named("s")); from(b, "b", named("s")) },
+			op:    "s", want: "taken", is: streams.ErrDuplicate,
+		},
+		"table and stream": {
+			build: func(b *builder) { streams.TableFrom(b, "in", str, str); from(b, "in") },
+			op:    "KSTREAM-SOURCE-0000000003", want: "either a table or streams", is: streams.ErrDuplicate,
+		},
+		"second timestamp": {
+			build: func(b *builder) {
+				from(b, "in")
+				from(b, "in", streams.TimestampFrom(func(m *streams.Message) (int64, error) { return m.Timestamp, nil }))
+			},
+			op: "KSTREAM-SOURCE-0000000001", want: "first reading",
+		},
+		"read a repartition topic": {
+			build: func(b *builder) { from(b, "in").Repartition(named("r")); from(b, "r-repartition") },
+			op:    "KSTREAM-SOURCE-0000000004", want: "repartition topic", is: streams.ErrDuplicate,
+		},
+		"foreign stream": {
+			build: func(b *builder) { from(b, "in").Merge(from(streams.NewBuilder(), "in")) },
+			op:    "KSTREAM-MERGE-0000000001", want: "different builders",
+		},
+		"foreign store": {
+			build: func(b *builder) {
+				streams.NewStore(b, "kv", str, str)
+				streams.Process(from(b, "in"), quiet, named("p"), streams.NewStore(streams.NewBuilder(), "kv", str, str))
+			},
+			op: "p", want: "kv belongs to another builder",
+		},
+		"sink without serde": {
+			build: func(b *builder) { from(b, "in").To("out", nil, str, named("k")) },
+			op:    "k", want: "serde is nil",
+		},
+		"sink without topic": {
+			build: func(b *builder) { from(b, "in").To("", str, str, named("k")) },
+			op:    "k", want: "name is empty",
+		},
+		"option of another operator": {
+			build: func(b *builder) { from(b, "in").Filter(yes, store("s")) },
+			op:    "KSTREAM-FILTER-0000000001", want: "Store", is: streams.ErrOption,
+		},
+		"store option of a table without store": {
+			build: func(b *builder) { streams.TableFrom(b, "in", str, str, streams.NoCache()) },
+			op:    "KTABLE-SOURCE-0000000002", want: "NoCache", is: streams.ErrOption,
+		},
+		"retention without windows": {
+			build: func(b *builder) { streams.GroupByKey(from(b, "in")).Count(streams.Retention(time.Hour)) },
+			op:    "KSTREAM-AGGREGATE-0000000002", want: "Retention", is: streams.ErrOption,
+		},
+		"serde of another type": {
+			build: func(b *builder) { streams.GroupByKey(from(b, "in"), streams.ValueSerde(serde.Int64())) },
+			op:    "GroupByKey of KSTREAM-SOURCE-0000000000", want: "does not encode string",
+		},
+		"key serde of another type": {
+			build: func(b *builder) { streams.GroupByKey(from(b, "in"), streams.KeySerde(serde.Int64())) },
+			op:    "GroupByKey of KSTREAM-SOURCE-0000000000", want: "does not encode string",
+		},
+		"count as text": {
+			build: func(b *builder) { streams.GroupByKey(from(b, "in")).Count(streams.ValueSerde(str)) },
+			op:    "KSTREAM-AGGREGATE-0000000002", want: "does not encode int64",
+		},
+		"nil group serde": {
+			build: func(b *builder) { streams.GroupBy(from(b, "in"), value, nil, named("g")) },
+			op:    "g", want: "serde is nil",
+		},
+		"nil selector": {
+			build: func(b *builder) { streams.GroupBy[string, string, string](from(b, "in"), nil, str, named("g")) },
+			op:    "g", want: "function is nil",
+		},
+		"illegal group": {
+			build: func(b *builder) { streams.GroupByKey(from(b, "in"), named("")) },
+			op:    "GroupByKey of KSTREAM-SOURCE-0000000000", want: "name is empty",
+		},
+		"no partitions": {
+			build: func(b *builder) { from(b, "in").Repartition(named("r"), streams.Partitions(0)) },
+			op:    "r", want: "at least one partition",
+		},
+		"illegal repartition name": {
+			build: func(b *builder) { from(b, "in").Repartition(named("r r")) },
+			op:    "r r", want: "holds a character",
+		},
+		"window of nothing": {
+			build: windowed(streams.Tumbling(0)), op: windowedOp, want: "size 0s", is: streams.ErrWindow,
+		},
+		"window of microseconds": {
+			build: windowed(streams.Tumbling(1500 * time.Microsecond)), op: windowedOp, want: "size 1.5ms", is: streams.ErrWindow,
+		},
+		"advance over size": {
+			build: windowed(streams.Hopping(10*time.Millisecond, 11*time.Millisecond)), op: windowedOp, want: "advance 11ms", is: streams.ErrWindow,
+		},
+		"no advance": {
+			build: windowed(streams.Hopping(10*time.Millisecond, 0)), op: windowedOp, want: "advance 0s", is: streams.ErrWindow,
+		},
+		"negative grace": {
+			build: windowed(streams.Tumbling(time.Second).Grace(-1)), op: windowedOp, want: "grace -1ns", is: streams.ErrWindow,
+		},
+		"short retention": {
+			build: func(b *builder) {
+				streams.GroupByKey(from(b, "in")).WindowedBy(window()).Count(streams.Retention(time.Minute), named("c"))
+			},
+			op: "c", want: "retention 1m0s is shorter", is: streams.ErrWindow,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := streams.NewBuilder()
+			tc.build(b)
+			topo, err := b.Build()
+			if topo != nil {
+				t.Error("a topology with a mistake was built")
+			}
+			var te *streams.TopologyError
+			if !errors.As(err, &te) {
+				t.Fatalf("error %v, want a TopologyError", err)
+			}
+			if te.Op != tc.op || !strings.Contains(te.Pos, "_test.go:") {
+				t.Errorf("operator %q at %q, want %q in a test file", te.Op, te.Pos, tc.op)
+			}
+			if !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("error %q does not say %q", err, tc.want)
+			}
+			if tc.is != nil && !errors.Is(err, tc.is) {
+				t.Errorf("error %q is not %q", err, tc.is)
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("one mistake gave more than one error: %q", err)
+			}
+		})
+	}
+}
+
+const windowedOp = "WindowedBy of KSTREAM-SOURCE-0000000000"
+
+func windowed(w streams.Windows) func(b *builder) {
+	return func(b *builder) { streams.GroupByKey(from(b, "in")).WindowedBy(w).Count() }
+}
+
+func TestBuildJoinsMistakesInOrder(t *testing.T) {
+	b := streams.NewBuilder()
+	from(b, "in").Filter(nil, named("one"))
+	from(b, "in").Filter(nil, named("two"))
+	_, err := b.Build()
+	lines := strings.Split(err.Error(), "\n")
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], "one (") || !strings.HasPrefix(lines[1], "two (") {
+		t.Errorf("error %q, want one line for each operator, in order", err)
+	}
+}
+
+func TestBuildRefusesNothing(t *testing.T) {
+	if _, err := streams.NewBuilder().Build(); !errors.Is(err, streams.ErrEmpty) {
+		t.Errorf("error %v, want %v", err, streams.ErrEmpty)
+	}
+}
+
+func TestBuilderIsSpentOnceBuilt(t *testing.T) {
+	b := streams.NewBuilder()
+	s := from(b, "in")
+	to(s, "out", str)
+	topo, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := topo.Describe()
+	to(s, "more", str)
+	streams.NewStore(b, "kv", str, str)
+	if diff := cmp.Diff(before, topo.Describe()); diff != "" {
+		t.Error(diff)
+	}
+	_, err = b.Build()
+	if err == nil || !strings.Contains(err.Error(), "built already") || !strings.Contains(err.Error(), "built before") {
+		t.Errorf("error %v, want both the operator and the second Build", err)
+	}
+}
+
+// TestFailedHandlesDoNothing: after a mistake every operator may be called on
+// what it returned, and none adds an error or a node.
+func TestFailedHandlesDoNothing(t *testing.T) {
+	b := streams.NewBuilder()
+	bad := from(b, "a b")
+	onStreams(b, bad)
+	onGroups(bad)
+	onGroups(bad.Filter(yes))
+	_, err := b.Build()
+	if n := len(strings.Split(err.Error(), "\n")); n != 1 {
+		t.Errorf("%d errors, want the first only: %v", n, err)
+	}
+}
+
+func onStreams(b *builder, bad *strs) {
+	bad.Filter(yes).FilterNot(yes).Peek(look).Merge(bad).Repartition().ForEach(look)
+	from(b, "good").Merge(bad)
+	bad.To("out", str, str)
+	split := bad.Split()
+	split.Branch(yes)
+	split.Default()
+	streams.Map(bad, pair)
+	streams.MapValues(bad, value)
+	streams.FlatMap(bad, wordPairs)
+	streams.FlatMapValues(bad, words)
+	streams.SelectKey(bad, value)
+	streams.Process(bad, quiet)
+}
+
+func onGroups(bad *strs) {
+	byValue(bad)
+	g := streams.GroupByKey(bad)
+	g.Count().ToStream().Peek(func(string, int64) {})
+	g.Reduce(first).ToStream()
+	streams.Aggregate(g, empty, keep, str).ToStream()
+	w := g.WindowedBy(window())
+	w.Count().ToStream()
+	w.Reduce(first).ToStream()
+	streams.AggregateWindow(w, empty, keep, str).ToStream()
+}
+
+func TestRequireNames(t *testing.T) {
+	build := func(f func(b *builder)) error {
+		b := streams.NewBuilder(streams.RequireNames())
+		f(b)
+		_, err := b.Build()
+		return err
+	}
+	for name, f := range map[string]func(b *builder){
+		"store":             func(b *builder) { streams.GroupByKey(from(b, "in")).Count() },
+		"window store":      func(b *builder) { streams.GroupByKey(from(b, "in")).WindowedBy(window()).Count() },
+		"repartition topic": func(b *builder) { from(b, "in").Repartition() },
+	} {
+		if err := build(f); !errors.Is(err, streams.ErrUnnamed) {
+			t.Errorf("%s: error %v, want %v", name, err, streams.ErrUnnamed)
+		}
+	}
+	for name, f := range map[string]func(b *builder){
+		"nothing to name":        func(b *builder) { to(from(b, "in").Filter(yes), "out", str) },
+		"store":                  func(b *builder) { streams.GroupByKey(from(b, "in")).Count(store("c")) },
+		"topic named after it":   func(b *builder) { byValue(from(b, "in")).Count(store("c")) },
+		"named repartition":      func(b *builder) { from(b, "in").Repartition(named("r")) },
+		"table without a store":  func(b *builder) { streams.TableFrom(b, "in", str, str) },
+		"both named":             func(b *builder) { byValue(from(b, "in"), named("g")).Count(store("c")) },
+		"two groups of one name": func(b *builder) { g := byValue(from(b, "in"), named("g")); g.Count(store("c")); g.Count(store("d")) },
+	} {
+		if err := build(f); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestStoresKeepWhatTheirOptionsSay reads the graph that the runtime sees.
+func TestStoresKeepWhatTheirOptionsSay(t *testing.T) {
+	b := streams.NewBuilder()
+	in := from(b, "in")
+	w := streams.GroupByKey(in).WindowedBy(streams.Hopping(time.Minute, 20*time.Second).Grace(30 * time.Second))
+	w.Count(store("default"))
+	w.Count(store("tuned"), streams.NoCache(), streams.InMemory(), streams.NoChangelog(),
+		streams.Retention(time.Hour), streams.TopicConfig(map[string]string{"retention.ms": "-1"}))
+	w.Count(store("kept"), streams.Retention(streams.Forever))
+	streams.GroupByKey(in).WindowedBy(streams.Tumbling(time.Minute).Grace(streams.Forever)).Count(store("open"))
+	topo, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	type row struct {
+		Retention, Size                     int64
+		Cached, Logged, Persistent, Stamped bool
+		Config                              map[string]string
+	}
+	got := map[string]row{}
+	for _, s := range topo.Graph().Subtopologies[0].Stores {
+		got[s.Name] = row{s.RetentionMs, s.WindowSizeMs, s.Cached, s.Logged, s.Persistent, s.Timestamped, s.TopicConfig}
+	}
+	want := map[string]row{
+		"default": {90_000, 60_000, true, true, true, true, nil},
+		"tuned":   {3_600_000, 60_000, false, false, false, true, map[string]string{"retention.ms": "-1"}},
+		"kept":    {math.MaxInt64, 60_000, true, true, true, true, nil},
+		"open":    {math.MaxInt64, 60_000, true, true, true, true, nil},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestNamedPartitionsReachTheGraph(t *testing.T) {
+	b := streams.NewBuilder()
+	to(from(b, "in").Repartition(named("r"), streams.Partitions(7)), "out", str)
+	topo, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := topo.Graph().Subtopologies[1].Repartitions[0].Partitions; n != 7 {
+		t.Errorf("%d partitions, want 7", n)
+	}
+	if _, err := topo.NewTask(2, nil); err == nil || !strings.Contains(err.Error(), "sub-topology 2") {
+		t.Errorf("error %v, want that there is no sub-topology 2", err)
+	}
+}

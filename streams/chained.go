@@ -1,0 +1,57 @@
+//go:build go1.27
+
+package streams
+
+import (
+	"iter"
+
+	"github.com/weirstream/weir/streams/serde"
+)
+
+// The chained spelling: methods of the same names and meanings as the functions
+// that bring in new types.
+
+// Map is the function [Map].
+func (s *Stream[K, V]) Map[K2, V2 any](f func(key K, value V) (K2, V2), opts ...Option) *Stream[K2, V2] {
+	return Map(s, f, opts...)
+}
+
+// MapValues is the function [MapValues].
+func (s *Stream[K, V]) MapValues[V2 any](f func(key K, value V) V2, opts ...Option) *Stream[K, V2] {
+	return MapValues(s, f, opts...)
+}
+
+// FlatMap is the function [FlatMap].
+func (s *Stream[K, V]) FlatMap[K2, V2 any](f func(key K, value V) iter.Seq2[K2, V2], opts ...Option) *Stream[K2, V2] {
+	return FlatMap(s, f, opts...)
+}
+
+// FlatMapValues is the function [FlatMapValues].
+func (s *Stream[K, V]) FlatMapValues[V2 any](f func(key K, value V) iter.Seq[V2], opts ...Option) *Stream[K, V2] {
+	return FlatMapValues(s, f, opts...)
+}
+
+// SelectKey is the function [SelectKey].
+func (s *Stream[K, V]) SelectKey[K2 any](f func(key K, value V) K2, opts ...Option) *Stream[K2, V] {
+	return SelectKey(s, f, opts...)
+}
+
+// Process is the function [Process].
+func (s *Stream[K, V]) Process[K2, V2 any](supplier func() Processor[K, V, K2, V2], opts ...Option) *Stream[K2, V2] {
+	return Process(s, supplier, opts...)
+}
+
+// GroupBy is the function [GroupBy].
+func (s *Stream[K, V]) GroupBy[K2 any](f func(key K, value V) K2, key serde.Serde[K2], opts ...Option) *Grouped[K2, V] {
+	return GroupBy(s, f, key, opts...)
+}
+
+// Aggregate is the function [Aggregate].
+func (g *Grouped[K, V]) Aggregate[A any](initial func() A, add func(key K, value V, aggregate A) A, value serde.Serde[A], opts ...Option) *Table[K, A] {
+	return Aggregate(g, initial, add, value, opts...)
+}
+
+// Aggregate is the function [AggregateWindow].
+func (t *TimeWindowed[K, V]) Aggregate[A any](initial func() A, add func(key K, value V, aggregate A) A, value serde.Serde[A], opts ...Option) *Table[Windowed[K], A] {
+	return AggregateWindow(t, initial, add, value, opts...)
+}

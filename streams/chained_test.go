@@ -1,0 +1,35 @@
+//go:build go1.27
+
+package streams_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirstream/weir/streams"
+)
+
+// TestChainedSpelling: the methods build what the functions build.
+func TestChainedSpelling(t *testing.T) {
+	chain := streams.NewBuilder()
+	from(chain, "in").Map(pair).MapValues(value).FlatMap(wordPairs).FlatMapValues(words).SelectKey(value).
+		Process(quiet).GroupBy(value, str).Aggregate(empty, keep, str).ToStream().
+		GroupBy(value, str).WindowedBy(window()).Aggregate(empty, keep, str).ToStream()
+	plain := streams.NewBuilder()
+	s := streams.FlatMapValues(streams.FlatMap(streams.MapValues(streams.Map(from(plain, "in"), pair), value), wordPairs), words)
+	s = streams.Process(streams.SelectKey(s, value), quiet)
+	s = streams.Aggregate(byValue(s), empty, keep, str).ToStream()
+	streams.AggregateWindow(byValue(s).WindowedBy(window()), empty, keep, str).ToStream()
+	one, err := chain.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := plain.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(two.Describe(), one.Describe()); diff != "" {
+		t.Error(diff)
+	}
+}
