@@ -1,0 +1,129 @@
+package statestore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+)
+
+// OpKind is what one step of a batch does.
+type OpKind byte
+
+// The steps: set a key, delete a key, delete the keys of a half-open range.
+const (
+	OpPut OpKind = iota
+	OpDelete
+	OpDeleteRange
+)
+
+// Op is one step of a batch. Value is the value of a put, or the excluded end
+// of a deleted range.
+type Op struct {
+	Kind       OpKind
+	Key, Value []byte
+}
+
+// Batch collects changes for [DB.Apply]; later steps win. It copies what it is
+// given. The zero value is an empty batch.
+type Batch struct {
+	ops []step
+	buf []byte
+}
+
+// step is an Op with its bytes in the buffer of the batch.
+type step struct {
+	kind           OpKind
+	key, value, to int
+}
+
+// Put sets a key.
+func (b *Batch) Put(key, value []byte) { add(b, OpPut, key, value) }
+
+// Delete deletes a key.
+func (b *Batch) Delete(key []byte) { add(b, OpDelete, key, nil) }
+
+// DeleteRange deletes the keys from (included) to (excluded).
+func (b *Batch) DeleteRange(from, to []byte) { add(b, OpDeleteRange, from, to) }
+
+// Len returns the number of steps.
+func (b *Batch) Len() int { return len(b.ops) }
+
+// Size returns the bytes of all keys and values.
+func (b *Batch) Size() int { return len(b.buf) }
+
+// Reset empties the batch and keeps its memory.
+func (b *Batch) Reset() { b.ops, b.buf = b.ops[:0], b.buf[:0] }
+
+// Ops walks the steps in order. Their bytes are valid until the batch changes.
+func (b *Batch) Ops() iter.Seq[Op] {
+	return func(yield func(Op) bool) {
+		for _, s := range b.ops {
+			op := Op{Kind: s.kind, Key: b.buf[s.key:s.value:s.value], Value: b.buf[s.value:s.to:s.to]}
+			if !yield(op) {
+				return
+			}
+		}
+	}
+}
+
+// add appends a step; the key may be text, which spares a conversion.
+func add[B []byte | string](b *Batch, kind OpKind, key B, value []byte) {
+	s := step{kind: kind, key: len(b.buf)}
+	b.buf = append(b.buf, key...)
+	s.value = len(b.buf)
+	b.buf = append(b.buf, value...)
+	s.to = len(b.buf)
+	b.ops = append(b.ops, s)
+}
+
+// Keys of a DB that belong to no store: a first byte that no store id has, then
+// what it is.
+const (
+	positionPrefix = "\xffp"
+	registryPrefix = "\xffs"
+)
+
+// AppendPositions adds changelog positions to the ops that an engine writes, in
+// the order of the topics. Engines call it in Apply.
+func AppendPositions(put func(key, value []byte) error, positions map[string]int64) error {
+	for _, topic := range slices.Sorted(maps.Keys(positions)) {
+		var value [8]byte
+		binary.BigEndian.PutUint64(value[:], uint64(positions[topic]))
+		if err := put([]byte(positionPrefix+topic), value[:]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ReadPositions reads what AppendPositions wrote. Engines call it in Position.
+func ReadPositions(r Reader) (map[string]int64, error) {
+	positions := map[string]int64{}
+	from := []byte(positionPrefix)
+	for p, err := range r.Range(from, after(from), Ascending) {
+		if err != nil {
+			return nil, err
+		}
+		topic := string(p.Key[len(positionPrefix):])
+		if len(p.Value) != 8 {
+			return nil, fmt.Errorf("position of %s: %w", topic, ErrCorrupt)
+		}
+		positions[topic] = int64(binary.BigEndian.Uint64(p.Value))
+	}
+	return positions, nil
+}
+
+// after returns the smallest key behind every key with a prefix, nil if there
+// is none.
+func after(prefix []byte) []byte {
+	for i := len(prefix) - 1; i >= 0; i-- {
+		if prefix[i] != 0xff {
+			end := append([]byte(nil), prefix[:i+1]...)
+			end[i]++
+			return end
+		}
+	}
+	return nil
+}
