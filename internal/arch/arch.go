@@ -4,6 +4,7 @@
 package arch
 
 import (
+	"bytes"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -108,12 +109,16 @@ func loadFile(root, path string) (*File, error) {
 	}
 	fset := token.NewFileSet()
 	tree, err := parser.ParseFile(fset, rel, text, parser.ParseComments|parser.SkipObjectResolution)
-	if err != nil {
+	if err != nil && !forNewerGo(text) {
 		return nil, err
 	}
 	lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
 	return &File{Path: filepath.ToSlash(rel), Lines: lines, AST: tree, Fset: fset}, nil
 }
+
+// forNewerGo reports whether a file waits for a later release of the language,
+// whose syntax this release's parser reads only in part.
+func forNewerGo(text []byte) bool { return bytes.HasPrefix(text, []byte("//go:build go1.27\n")) }
 
 // finish derives what is known of the package from its files.
 func (p *Package) finish() {
