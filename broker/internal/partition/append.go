@@ -71,8 +71,7 @@ func (p *Partition) Append(buf []byte, r AppendRequest, done Completion) {
 		p.arm(w.deadline)
 	}
 	p.mu.Unlock()
-	switch {
-	case !wait:
+	if !wait {
 		if w.err != nil {
 			p.meter.Refused()
 		}
@@ -106,7 +105,7 @@ func (p *Partition) appendLocked(b record.Batch, r AppendRequest, c *Config, now
 		if first, last, w.err = p.log.Append(b, epoch); w.err != nil {
 			return w, false
 		}
-		p.indexAborted()
+		p.indexAborted(false)
 		p.advance(p.durableEnd())
 		p.meter.Appended(len(b), int(last-first+1))
 	}

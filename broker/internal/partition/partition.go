@@ -44,7 +44,8 @@ type Config struct {
 	MaxMessageBytes int // of a batch as it is sent; 0 is unlimited
 	LogAppendTime   bool
 	// BeforeMax and AfterMax bound how far a record's timestamp may lie before and after the
-	// broker's clock; negative is unlimited. Only create time is held to them.
+	// broker's clock, in whole milliseconds; 0 is unlimited, and less than a millisecond a bound
+	// of 0. Only create time is held to them. A bound on the past costs a walk over every record.
 	BeforeMax, AfterMax time.Duration
 	Compact, Delete     bool // cleanup.policy
 	Deep                bool // walk every record of every batch
@@ -134,7 +135,7 @@ func New(o Options) *Partition {
 	p.hw.Store(hw)
 	p.producers.Passed(hw)
 	p.lso.Store(p.producers.LastStable(hw))
-	p.indexAborted()
+	p.indexAborted(true)
 	p.role.Store(packRole(0, false))
 	o.Log.OnSync(p.synced)
 	return p

@@ -55,15 +55,16 @@ func (p *Partition) validate(buf []byte, r AppendRequest, c *Config, now time.Ti
 		return nil, refuse(kerr.InvalidTimestamp, "the broker alone sets log append time")
 	case b.Codec() == compress.Zstd && r.ProduceVersion < zstdProduceVersion:
 		return nil, refuse(kerr.UnsupportedCompressionType, "zstd needs Produce version 7")
-	case !c.walks() && !c.outside(b.BaseTimestamp(), now) && !c.outside(b.MaxTimestamp(), now):
+	case !c.walks() && !c.outside(b.MaxTimestamp(), now):
 		return b, nil
 	}
 	return p.validateDeep(b, c, now)
 }
 
-// walks reports whether the topic depends on what the records hold.
+// walks reports whether the topic depends on what the records hold. A bound on the past is among
+// that, because a header tells the largest timestamp and not the smallest.
 func (c *Config) walks() bool {
-	return c.Compact || c.LogAppendTime || c.Deep || c.Recompress
+	return c.Compact || c.LogAppendTime || c.Deep || c.Recompress || c.BeforeMax > 0
 }
 
 // outside reports whether a create time is too far from the broker's clock.
@@ -72,8 +73,8 @@ func (c *Config) outside(ms int64, now time.Time) bool {
 		return false
 	}
 	behind := now.UnixMilli() - ms
-	return c.BeforeMax >= 0 && behind > c.BeforeMax.Milliseconds() ||
-		c.AfterMax >= 0 && -behind > c.AfterMax.Milliseconds()
+	return c.BeforeMax > 0 && behind > c.BeforeMax.Milliseconds() ||
+		c.AfterMax > 0 && -behind > c.AfterMax.Milliseconds()
 }
 
 func refuseBatch(err error) *refusal {

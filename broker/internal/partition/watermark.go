@@ -1,6 +1,10 @@
 package partition
 
-import "github.com/weirstream/weir/broker/internal/commitlog"
+import (
+	"slices"
+
+	"github.com/weirstream/weir/broker/internal/commitlog"
+)
 
 // synced is told by the log how far its bytes are durable, or that they never will be.
 func (p *Partition) synced(upTo int64, err error) {
@@ -54,9 +58,16 @@ func (p *Partition) settle() {
 	}
 }
 
-// indexAborted hands the transactions that were found aborted to the log's index.
-func (p *Partition) indexAborted() {
+// indexAborted hands the transactions that were found aborted to the log's index. After a
+// recovery the index may hold some of them already.
+func (p *Partition) indexAborted(recovered bool) {
 	for _, a := range p.producers.TakeAborted() {
-		_ = a
+		entry := commitlog.AbortedTxn{ProducerID: a.ProducerID, FirstOffset: a.First, LastOffset: a.Last, LastStableOffset: a.LastStable}
+		if recovered && slices.Contains(p.log.AbortedIn(a.First, a.Last+1), entry) {
+			continue
+		}
+		if err := p.log.AppendAborted(entry); err != nil {
+			p.logger.Error("aborted transaction not indexed", "topic", p.topic, "partition", p.index, "offset", a.Last, "error", err)
+		}
 	}
 }
