@@ -8,8 +8,13 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// ErrPanic is why a connection whose handler panicked was closed.
-var ErrPanic = errors.New("handler panicked")
+// The reasons for which the server closes a connection by a handler's wish.
+var (
+	// ErrPanic is why a connection whose handler panicked was closed.
+	ErrPanic = errors.New("handler panicked")
+	// ErrClose closes the connection and is not logged, as acks=0 asks for.
+	ErrClose = errors.New("connection to be closed")
+)
 
 // Code is the one mapping of errors to codes of the protocol. nil is 0, a
 // *kerr.Error anywhere in the chain is its own code, a sentinel of the storage has

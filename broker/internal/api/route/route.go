@@ -25,18 +25,20 @@ type Handler[Req kmsg.Request, Resp kmsg.Response] func(ctx context.Context, s *
 // connection, with one log line.
 type Raw func(ctx context.Context, s *Session, version int16, body []byte) (Response, *Pending, error)
 
-// Response writes one answer. The server calls Respond once, on the connection's
-// writing side, after the Pending was completed and all earlier answers were
-// written into out; an error closes the connection. A Response that must give
-// something back when the connection ends before its turn also implements Dropper.
+// Response writes one answer. The server calls Respond at most once, on the
+// connection's writing side, after the Pending was completed and all earlier
+// answers were written into out; an error closes the connection. When the
+// connection ends first, Respond is not called at all, so a Response holds nothing
+// that must be given back.
 type Response interface {
 	Respond(out *wire.Out) error
 }
 
-// Dropper is a Response that wants to know that nobody waits for it any more. Drop
-// is called at most once, instead of Respond.
-type Dropper interface {
-	Drop()
+// Poll is a Response that waits only for more to tell. Hurry completes it early,
+// with what there is, because the connection or the broker ends. It may be called
+// at any time, also after completion, from any goroutine, and must not block.
+type Poll interface {
+	Hurry()
 }
 
 // Route binds one API key and its version range to the function that answers it.
