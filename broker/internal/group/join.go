@@ -3,6 +3,7 @@ package group
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -286,7 +287,7 @@ func (t *turn) completeJoin(g *classic) {
 		}
 	}
 	if len(g.members) > 0 && !g.elect() {
-		g.joinEnd = t.now.Add(g.rebalanceTimeout())
+		g.joinEnd = t.now.Add(max(g.rebalanceTimeout(), time.Second)) // clients may say 0
 		return
 	}
 	g.initial = false

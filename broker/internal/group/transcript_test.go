@@ -1,0 +1,187 @@
+package group
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/weirstream/weir/broker/internal/machine"
+)
+
+// TestTranscripts plays the conversations of testdata. Each file tells what it shows.
+func TestTranscripts(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		h := newHost(t, DefaultOptions())
+		h.decide(machine.Input{Event: machine.Loaded{}})
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			h.t = t
+			h.out.Reset()
+			h.run(args{h, d})
+			return h.out.String()
+		})
+	})
+}
+
+func (h *host) run(a args) {
+	switch who := a.who(); a.d.Cmd {
+	case "options":
+		h.configure(a)
+	case "join":
+		h.random++
+		h.do(who, a.join(h.random))
+	case "sync":
+		h.do(who, a.sync())
+	case "heartbeat":
+		h.do(who, &Heartbeat{Group: a.group(), MemberID: a.member(), InstanceID: a.pointer("static"), Generation: int32(a.int("generation", 1))})
+	case "leave":
+		h.do(who, a.leave())
+	case "commit":
+		h.do(who, a.commit())
+	case "fetch":
+		f := &FetchOffsets{Group: a.group(), All: a.has("all"), RequireStable: a.has("stable"), Topics: a.partitions()}
+		if a.has("decided") {
+			h.do("offsets", f)
+			return
+		}
+		v, err := h.m.Query(f)
+		fmt.Fprintf(&h.out, "committed: %s\n", h.show("", machine.Reply{Value: v, Err: err}))
+	case "delete-offsets":
+		h.do(who, &DeleteOffsets{Group: a.group(), Topics: a.partitions()})
+	case "topic-deleted":
+		gone := a.partitions()[0]
+		h.decide(machine.Input{Event: &TopicsDeleted{Topics: []DeletedTopic{{Name: gone.Topic, ID: gone.TopicID}}}})
+	case "describe":
+		h.do("group", &Describe{Group: a.group()})
+	case "list":
+		h.do("groups", &List{States: a.strings("states"), Types: a.strings("types")})
+	case "delete-group":
+		h.do("group", &DeleteGroup{Group: a.group()})
+	case "transaction":
+		h.transaction(a)
+	case "advance":
+		d, err := time.ParseDuration(a.d.CmdArgs[0].Key)
+		if err != nil {
+			a.d.Fatalf(h.t, "%v", err)
+		}
+		h.advance(d)
+	case "slow-commits":
+		h.slow = true
+	case "commit-log":
+		h.m.Commit(h.pending)
+		h.slow, h.pending = false, 0
+	case "reload":
+		h.reload()
+	case "log":
+		h.showLog()
+	case "timers":
+		for key, at := range h.timers {
+			if key.Kind == timerGroup {
+				fmt.Fprintf(&h.out, "timer of %s in %s\n", key.ID, at.Sub(h.now))
+			}
+		}
+	default:
+		a.d.Fatalf(h.t, "no such directive")
+	}
+}
+
+func (h *host) configure(a args) {
+	o := &h.m.options
+	o.MaxSize = a.int("max-size", o.MaxSize)
+	o.InitialDelay = a.duration("initial-delay", o.InitialDelay)
+	o.MaxRecordBytes = a.int("max-record", o.MaxRecordBytes)
+	o.MaxCommitBytes = a.int("max-commit", o.MaxCommitBytes)
+	o.MaxPromisedMembers = a.int("max-promised", o.MaxPromisedMembers)
+	o.OffsetsRetention = a.duration("retention", o.OffsetsRetention)
+}
+
+func (a args) join(random int) *Join {
+	e := &Join{
+		Version: int16(a.int("version", 9)), Group: a.group(), MemberID: a.member(), InstanceID: a.pointer("static"),
+		ClientID: a.who(), ClientHost: "/127.0.0.1", Random: fmt.Sprint(random),
+		SessionTimeout: a.duration("session", 10*time.Second), RebalanceTimeout: a.duration("rebalance", time.Minute),
+		ProtocolType: a.string("type", "consumer"),
+	}
+	names := a.strings("protocols")
+	if names == nil {
+		names = []string{"range"}
+	}
+	for _, name := range names {
+		p := kmsg.NewJoinGroupRequestProtocol()
+		p.Name, p.Metadata = name, []byte(a.string("metadata", ""))
+		if topics := a.strings("topics"); topics != nil {
+			p.Metadata = subscription(topics...)
+		}
+		if name != "none" {
+			e.Protocols = append(e.Protocols, p)
+		}
+	}
+	return e
+}
+
+func (a args) sync() *Sync {
+	e := &Sync{
+		Group: a.group(), MemberID: a.member(), InstanceID: a.pointer("static"), Generation: int32(a.int("generation", 1)),
+		ProtocolType: a.pointer("type"), Protocol: a.pointer("protocol"),
+	}
+	for _, s := range a.strings("assign") {
+		who, assignment, _ := strings.Cut(s, ":")
+		r := kmsg.NewSyncGroupRequestGroupAssignment()
+		r.MemberID, r.MemberAssignment = a.h.ids[who], []byte(assignment)
+		e.Assignments = append(e.Assignments, r)
+	}
+	return e
+}
+
+func (a args) leave() *Leave {
+	e := &Leave{Group: a.group()}
+	for _, who := range a.strings("members") {
+		e.Members = append(e.Members, LeavingMember{MemberID: a.h.ids[who]})
+	}
+	for _, instance := range a.strings("instances") {
+		e.Members = append(e.Members, LeavingMember{InstanceID: &instance})
+	}
+	if e.Members == nil {
+		e.Members = []LeavingMember{{MemberID: a.member(), InstanceID: a.pointer("static")}}
+	}
+	return e
+}
+
+func (a args) commit() *CommitOffsets {
+	e := &CommitOffsets{
+		Version: int16(a.int("version", 9)), Group: a.group(), MemberID: a.member(), InstanceID: a.pointer("static"),
+		Generation: int32(a.int("generation", -1)), Retention: a.duration("retention", -1),
+	}
+	for _, w := range a.partitions() {
+		for _, p := range w.Partitions {
+			e.Offsets = append(e.Offsets, CommitOffset{
+				Topic: w.Topic, TopicID: w.TopicID, Partition: p, Offset: int64(a.int("offset", 0)),
+				LeaderEpoch: int32(a.int("epoch", -1)), Metadata: strings.Repeat("m", a.int("metadata", 0)),
+			})
+		}
+	}
+	return e
+}
+
+// transaction writes an offset into the open transaction of a producer, or ends that.
+func (h *host) transaction(a args) {
+	id := int64(a.int("producer", 1))
+	if a.has("commit") || a.has("abort") {
+		h.m.ReplayMarker(machine.Marker{ProducerID: id, Commit: a.has("commit")})
+		h.m.Commit(1)
+		return
+	}
+	w := a.partitions()[0]
+	o := &Offset{Offset: int64(a.int("offset", 0)), LeaderEpoch: -1, ExpireTime: -1, CommitTime: h.now.UnixMilli()}
+	r := machine.Record{
+		Key: appendOffsetKey(nil, offsetKey{a.group(), w.Topic, w.Partitions[0]}), Value: appendOffset(nil, o),
+		Txn: &machine.Txn{ProducerID: id},
+	}
+	if err := h.m.Replay(r); err != nil {
+		h.t.Fatal(err)
+	}
+	h.m.Commit(1)
+}
