@@ -64,7 +64,7 @@ func aggregate[K, V, KR, A any](g *Grouped[K, V], f folder[K, V, A], w wiring[K,
 		return &Table[KR, A]{}
 	}
 	out := &flow[KR, op.Change[A]]{name: st.name}
-	state := op.State[K, A]{Operator: st.name, Store: store, Cached: desc.Cached, Key: in.key, Value: value}
+	state := op.State[K, A]{Operator: st.name, Store: store, Key: in.key, Value: value}
 	in.out.then(func(a *assembly) (op.Next[K, V], error) {
 		next, err := out.build(a)
 		if err != nil {

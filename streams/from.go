@@ -105,7 +105,7 @@ func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value ser
 			return nil, err
 		}
 		return op.Table(a.env, op.State[K, V]{
-			Operator: s.name, Store: o.store, Cached: !o.has(setCache), Key: key, Value: value,
+			Operator: s.name, Store: o.store, Key: key, Value: value,
 		}, next)
 	})
 	return &Table[K, V]{b: b, out: out, key: key, value: value}

@@ -24,7 +24,7 @@ func Aggregate[K, V, A any](e *Env, s State[K, A], fold Fold[K, V, A], next Next
 			return nil
 		}
 		e.Enter(s.Operator)
-		old, at, has, err := table.get(r.Key)
+		old, at, has, err := table.kv.GetAt(r.Key)
 		if err != nil {
 			return fail(s.Operator, processor.Process, err)
 		}
@@ -61,7 +61,7 @@ func Table[K, V any](e *Env, s State[K, V], next Next[K, Change[V]]) (Next[K, V]
 			return nil
 		}
 		e.Enter(s.Operator)
-		old, _, has, err := table.get(r.Key)
+		old, has, err := table.kv.Get(r.Key)
 		if err != nil {
 			return fail(s.Operator, processor.Process, err)
 		}
@@ -101,7 +101,7 @@ func Window[K, V, A any](e *Env, s State[K, A], w Windows, fold Fold[K, V, A], n
 	streamTime := int64(-1)
 	update := func(r *processor.Record[K, V], start int64) error {
 		e.Enter(s.Operator)
-		old, at, has, err := table.get(r.Key, start)
+		old, at, has, err := table.store.Get(r.Key, start)
 		if err != nil {
 			return fail(s.Operator, processor.Process, err)
 		}

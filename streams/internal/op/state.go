@@ -4,20 +4,22 @@ import (
 	"fmt"
 
 	"github.com/weirstream/weir/statestore"
-	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/processor"
 	"github.com/weirstream/weir/streams/serde"
 )
 
 // State says which store an operator keeps its rows in, and how they are
-// encoded.
+// encoded. Changes of a cached store go on when it is flushed, those of others
+// at once.
 type State[K, V any] struct {
 	Operator string
 	Store    string
-	Cached   bool // changes go on when the store is flushed, not at once
 	Key      serde.Serde[K]
 	Value    serde.Serde[V]
 }
+
+// changelog is the topic that serdes of a store are told.
+func changelog(app, store string) string { return app + "-" + store + "-changelog" }
 
 // codec is a serde bound to the changelog topic of a store.
 type codec[T any] struct {
@@ -37,7 +39,7 @@ func OpenKeyValue[K, V any](s processor.Stores, name string, key serde.Serde[K],
 	if err != nil {
 		return nil, err
 	}
-	topic := graph.ChangelogTopic(s.ApplicationID(), name)
+	topic := changelog(s.ApplicationID(), name)
 	kv, err := statestore.AsKeyValue(raw, codec[K]{key, topic}, codec[V]{value, topic})
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", name, err)
@@ -60,29 +62,96 @@ func forward[K, V any](next Next[K, Change[V]], key K, now, old row[V], h []proc
 	})
 }
 
-// rows is a timestamped key-value store that forwards its changes: at once, or
-// when it is flushed if it is cached.
+// onFlush forwards the changes that a cached store held back. A row that came
+// and went between two flushes was never seen and is not shown.
+func onFlush[K, KR, V any](e *Env, operator string, next Next[KR, Change[V]], key func(*statestore.Change[K, V]) KR) func(statestore.Change[K, V]) error {
+	return func(c statestore.Change[K, V]) (err error) {
+		if !c.HasOld && !c.HasNew {
+			return nil
+		}
+		defer e.Guard(&err)
+		e.Enter(operator)
+		return forward(next, key(&c),
+			row[V]{value: c.New, ok: c.HasNew, at: c.Timestamp}, row[V]{value: c.Old, ok: c.HasOld}, nil)
+	}
+}
+
+// rows is the key-value store of an operator.
 type rows[K, V any] struct {
-	kv   statestore.KeyValue[K, V]
-	next Next[K, Change[V]] // nil if the flush forwards
+	operator string
+	kv       statestore.KeyValue[K, V]
+	next     Next[K, Change[V]] // nil if the flush forwards
 }
 
 func openTable[K, V any](e *Env, s State[K, V], next Next[K, Change[V]]) (*rows[K, V], error) {
-	return nil, nil
+	raw, err := e.Store(s.Store)
+	if err != nil {
+		return nil, fail(s.Operator, processor.Process, err)
+	}
+	kv, err := OpenKeyValue(e, s.Store, s.Key, s.Value)
+	if err != nil {
+		return nil, fail(s.Operator, processor.Process, err)
+	}
+	t := &rows[K, V]{operator: s.Operator, kv: kv, next: next}
+	if raw.Spec().Cached {
+		t.next = nil
+		err = kv.OnFlush(onFlush(e, s.Operator, next, func(c *statestore.Change[K, V]) K { return c.Key }))
+	}
+	return t, fail(s.Operator, processor.Process, err)
 }
-func (t *rows[K, V]) get(key K) (v V, at int64, ok bool, err error) { return }
+
+// put replaces the row of a key, or deletes it.
 func (t *rows[K, V]) put(key K, now, old row[V], h []processor.Header) error {
+	var err error
+	if now.ok {
+		err = t.kv.PutAt(key, now.value, now.at)
+	} else {
+		err = t.kv.DeleteAt(key, now.at)
+	}
+	if err != nil || t.next == nil {
+		return fail(t.operator, processor.Process, err)
+	}
 	return forward(t.next, key, now, old, h)
 }
 
+// windowRows is the window store of an operator.
 type windowRows[K, V any] struct {
-	next Next[serde.Windowed[K], Change[V]] // nil if the flush forwards
+	operator string
+	size     int64
+	store    statestore.Window[K, V]
+	next     Next[serde.Windowed[K], Change[V]] // nil if the flush forwards
 }
 
 func openWindows[K, V any](e *Env, s State[K, V], size int64, next Next[serde.Windowed[K], Change[V]]) (*windowRows[K, V], error) {
-	return nil, nil
+	raw, err := e.Store(s.Store)
+	if err != nil {
+		return nil, fail(s.Operator, processor.Process, err)
+	}
+	topic := changelog(e.ApplicationID(), s.Store)
+	store, err := statestore.AsWindow(raw, codec[K]{s.Key, topic}, codec[V]{s.Value, topic})
+	if err != nil {
+		return nil, fail(s.Operator, processor.Process, fmt.Errorf("open store %s: %w", s.Store, err))
+	}
+	t := &windowRows[K, V]{operator: s.Operator, size: size, store: store, next: next}
+	if raw.Spec().Cached {
+		t.next = nil
+		err = store.OnFlush(onFlush(e, s.Operator, next, func(c *statestore.Change[K, V]) serde.Windowed[K] {
+			return serde.Windowed[K]{Key: c.Key, Start: c.Start, End: c.Start + size}
+		}))
+	}
+	return t, fail(s.Operator, processor.Process, err)
 }
-func (t *windowRows[K, V]) get(key K, start int64) (v V, at int64, ok bool, err error) { return }
+
+// put replaces the row of a key and window, or deletes it.
 func (t *windowRows[K, V]) put(key K, start int64, now, old row[V], h []processor.Header) error {
-	return nil
+	var err error
+	if now.ok {
+		_, err = t.store.Put(key, start, now.value, now.at)
+	} else {
+		err = t.store.Delete(key, start, now.at)
+	}
+	if err != nil || t.next == nil {
+		return fail(t.operator, processor.Process, err)
+	}
+	return forward(t.next, serde.Windowed[K]{Key: key, Start: start, End: start + t.size}, now, old, h)
 }
