@@ -90,8 +90,8 @@ func newClassic(id string, d *metadata) *classic {
 	g.generation, g.protocolType, g.since = d.Generation, d.ProtocolType, d.Since
 	for i := range d.Members {
 		r := &d.Members[i]
-		if g.byID[r.ID] != nil {
-			continue
+		if r.ID == "" || g.byID[r.ID] != nil {
+			continue // nobody writes such a group
 		}
 		g.add(&member{
 			id: r.ID, instanceID: r.InstanceID, clientID: r.ClientID, clientHost: r.ClientHost,
@@ -104,8 +104,8 @@ func newClassic(id string, d *metadata) *classic {
 	}
 	if len(g.members) > 0 {
 		g.state, g.protocol = Stable, text(d.Protocol)
-		if g.byID[text(d.Leader)] != nil {
-			g.leader = *d.Leader
+		if leader := text(d.Leader); g.byID[leader] != nil {
+			g.leader = leader
 		}
 	}
 	g.subscribe()
