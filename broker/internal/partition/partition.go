@@ -44,7 +44,7 @@ type Config struct {
 	MaxMessageBytes int // of a batch as it is sent; 0 is unlimited
 	LogAppendTime   bool
 	// BeforeMax and AfterMax bound how far a record's timestamp may lie before and after the
-	// broker's clock, in whole milliseconds; 0 is unlimited, and less than a millisecond a bound
+	// broker's clock, in whole milliseconds; 0 or less is unlimited, and less than a millisecond a bound
 	// of 0. Only create time is held to them. A bound on the past costs a walk over every record.
 	BeforeMax, AfterMax time.Duration
 	Compact, Delete     bool // cleanup.policy
@@ -106,6 +106,7 @@ type Partition struct {
 	mu        sync.Mutex // orders appends; guards what follows and the producers
 	producers *producer.State
 	queue     queue
+	settling  bool // somebody answers the waiters that are due
 	timer     env.Timer
 	timerAt   time.Time // when timer fires; zero when it is not armed
 	closed    error     // why the partition was closed
@@ -253,6 +254,9 @@ func (p *Partition) Producers() []producer.Info {
 func (p *Partition) ExpireProducers(idle time.Duration) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closed != nil {
+		return 0 // the log may be writing its last snapshot
+	}
 	return p.producers.Expire(p.env.Clock.Now().UnixMilli(), idle.Milliseconds())
 }
 

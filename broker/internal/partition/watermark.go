@@ -42,17 +42,20 @@ func (p *Partition) advance(to int64) {
 }
 
 // settle answers the waiters that are due, in the order of their appends, and wakes the watchers
-// if the readable data grew. The caller must not hold the mutex.
+// if the readable data grew. One goroutine answers at a time; others leave their waiters to it,
+// and so does a completion that calls the partition. The caller must not hold the mutex.
 func (p *Partition) settle() {
-	for {
-		p.mu.Lock()
-		w, ok := p.queue.pop()
-		p.mu.Unlock()
-		if !ok {
-			break
+	p.mu.Lock()
+	if !p.settling {
+		p.settling = true
+		for w, ok := p.queue.pop(); ok; w, ok = p.queue.pop() {
+			p.mu.Unlock()
+			w.done.Appended(w.token, w.result, w.err)
+			p.mu.Lock()
 		}
-		w.done.Appended(w.token, w.result, w.err)
+		p.settling = false
 	}
+	p.mu.Unlock()
 	if p.watch.stirred() {
 		p.watch.notify(p)
 	}
@@ -62,7 +65,7 @@ func (p *Partition) settle() {
 // recovery the index may hold some of them already.
 func (p *Partition) indexAborted(recovered bool) {
 	for _, a := range p.producers.TakeAborted() {
-		entry := commitlog.AbortedTxn{ProducerID: a.ProducerID, FirstOffset: a.First, LastOffset: a.Last, LastStableOffset: a.LastStable}
+		entry := commitlog.AbortedTxn(a)
 		if recovered && slices.Contains(p.log.AbortedIn(a.First, a.Last+1), entry) {
 			continue
 		}
