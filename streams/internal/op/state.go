@@ -47,6 +47,20 @@ func OpenKeyValue[K, V any](s processor.Stores, name string, key serde.Serde[K],
 	return kv, nil
 }
 
+// OpenWindow returns a typed window store of a task.
+func OpenWindow[K, V any](s processor.Stores, name string, key serde.Serde[K], value serde.Serde[V]) (statestore.Window[K, V], error) {
+	raw, err := s.Store(name)
+	if err != nil {
+		return nil, err
+	}
+	topic := changelog(s.ApplicationID(), name)
+	w, err := statestore.AsWindow(raw, codec[K]{key, topic}, codec[V]{value, topic})
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", name, err)
+	}
+	return w, nil
+}
+
 // row is the value of a key, if there is one, and its time.
 type row[V any] struct {
 	value V
@@ -127,10 +141,9 @@ func openWindows[K, V any](e *Env, s State[K, V], size int64, next Next[serde.Wi
 	if err != nil {
 		return nil, fail(s.Operator, processor.Process, err)
 	}
-	topic := changelog(e.ApplicationID(), s.Store)
-	store, err := statestore.AsWindow(raw, codec[K]{s.Key, topic}, codec[V]{s.Value, topic})
+	store, err := OpenWindow(e, s.Store, s.Key, s.Value)
 	if err != nil {
-		return nil, fail(s.Operator, processor.Process, fmt.Errorf("open store %s: %w", s.Store, err))
+		return nil, fail(s.Operator, processor.Process, err)
 	}
 	t := &windowRows[K, V]{operator: s.Operator, size: size, store: store, next: next}
 	if raw.Spec().Cached {
