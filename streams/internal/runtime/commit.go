@@ -1,0 +1,148 @@
+package runtime
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/weirstream/weir/statestore"
+)
+
+// Flush is the first step of a commit: stores hand their changes to the
+// changelogs and, if they are cached, to the operators after them, upstream
+// first and until none has changes left.
+func (t *Task) Flush() error {
+	t.asked = false
+	for dirty := true; dirty; {
+		dirty = false
+		for _, s := range t.stores {
+			if !s.store.Dirty() {
+				continue
+			}
+			dirty = true
+			if err := s.store.Flush(); err != nil {
+				return fmt.Errorf("task %s: flush store %s: %w", t.id, s.desc.Name, err)
+			}
+		}
+	}
+	if t.broken != nil {
+		return fmt.Errorf("task %s: %w", t.id, t.broken)
+	}
+	return nil
+}
+
+// Touched reports whether anything happened since the last commit.
+func (t *Task) Touched() bool {
+	if t.touched {
+		return true
+	}
+	for _, q := range t.queues {
+		if p := q.position(); p >= 0 && p != q.committed {
+			return true
+		}
+	}
+	return false
+}
+
+// Offsets returns what to commit: for every partition that moved since the last
+// commit, the offset of the first message that was not processed, with the time
+// of the partition as Kafka Streams writes it.
+func (t *Task) Offsets() []Offset {
+	var offsets []Offset
+	for _, q := range t.queues {
+		if p := q.position(); p >= 0 && p != q.committed {
+			offsets = append(offsets, Offset{TP: q.tp, Offset: p, Metadata: EncodeTime(q.time)})
+		}
+	}
+	return offsets
+}
+
+// Applied is the last step of a commit, once the log has it: flushed changes
+// and changelog positions reach the databases. acked holds, by changelog topic,
+// the offset of the last record of this task that was acknowledged; topics
+// without a new one are missing.
+func (t *Task) Applied(acked map[string]int64) error {
+	for _, s := range t.stores {
+		if last, ok := acked[s.topic]; ok && s.desc.Logged {
+			s.position = last + 1
+		}
+	}
+	if err := t.apply(); err != nil {
+		return err
+	}
+	for _, q := range t.queues {
+		if p := q.position(); p >= 0 {
+			q.committed = p
+		}
+	}
+	t.touched = false
+	return nil
+}
+
+// apply moves every flushed change into its database.
+func (t *Task) apply() error {
+	return errors.Join(t.applyTo(t.o.Disk, true), t.applyTo(t.o.Memory, false))
+}
+
+func (t *Task) applyTo(db statestore.DB, persistent bool) error {
+	if db == nil {
+		return nil
+	}
+	var batch statestore.Batch
+	positions := map[string]int64{}
+	for _, s := range t.stores {
+		if s.desc.Persistent != persistent {
+			continue
+		}
+		s.store.Pending(&batch)
+		if s.desc.Logged && s.position >= 0 {
+			positions[s.key] = s.position
+		}
+	}
+	if batch.Len() == 0 && len(positions) == 0 {
+		return nil
+	}
+	if err := db.Apply(&batch, positions); err != nil {
+		return fmt.Errorf("task %s: apply: %w", t.id, err)
+	}
+	return nil
+}
+
+// PendingBytes returns the memory that changes of the stores take until they
+// are applied.
+func (t *Task) PendingBytes() int {
+	total := 0
+	for _, s := range t.stores {
+		total += s.store.PendingBytes()
+	}
+	return total
+}
+
+// timeVersion is the version of the commit metadata of Kafka Streams that holds
+// a partition time and the metadata of processors, of which we have none.
+const timeVersion = 2
+
+// EncodeTime returns the metadata of a commit: base64 of the version, the time
+// of the partition in milliseconds (as Kafka Streams, all ones bits mean
+// none) and the count of processor metadata.
+func EncodeTime(at int64) string {
+	b := binary.BigEndian.AppendUint64([]byte{timeVersion}, uint64(at)) //nolint:gosec // bits as they are
+	b = binary.BigEndian.AppendUint32(b, 0)
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+// DecodeTime reads what EncodeTime or Kafka Streams wrote, and returns false
+// for anything else.
+func DecodeTime(metadata string) (int64, bool) {
+	b, err := base64.StdEncoding.DecodeString(metadata)
+	if err != nil || len(b) < 9 || b[0] < 1 || b[0] > timeVersion {
+		return 0, false
+	}
+	at := binary.BigEndian.Uint64(b[1:])
+	if at > math.MaxInt64 {
+		return 0, false
+	}
+	return int64(at), true
+}

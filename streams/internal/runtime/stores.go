@@ -1,0 +1,237 @@
+package runtime
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/weirstream/weir/statestore"
+	"github.com/weirstream/weir/streams/internal/graph"
+)
+
+// restoreBytes is how much a task restores before it applies: what bounds the
+// memory of a restore.
+const restoreBytes = 8 << 20
+
+// storeState is one store of a task.
+type storeState struct {
+	desc     graph.Store
+	store    statestore.Store
+	topic    string // its changelog
+	key      string // of its position in the database
+	position int64  // offset of the next changelog record to restore; -1 for none
+}
+
+// Changelog is one changelog that a task restores a store from.
+type Changelog struct {
+	Store string
+	TP
+	Position int64 // offset of the first record that the store lacks; -1 for all
+}
+
+func (t *Task) openStores() error {
+	positions, err := t.positions()
+	if err != nil {
+		return err
+	}
+	for _, desc := range flushOrder(t.sub) {
+		s := &storeState{desc: desc, topic: graph.ChangelogTopic(t.o.ApplicationID, desc.Name), position: -1}
+		s.key = s.topic
+		if id := t.o.TopicIDs[s.topic]; id != "" {
+			s.key += "@" + id
+		}
+		db := t.o.Memory
+		if desc.Persistent {
+			db = t.o.Disk
+			if err := s.find(positions); err != nil {
+				return err
+			}
+		}
+		if db == nil {
+			return fmt.Errorf("no database for store %s", desc.Name)
+		}
+		var log statestore.Changelog
+		if desc.Logged {
+			log = changelog{t, s}
+		}
+		if s.store, err = statestore.Open(watchedDB{db, t}, spec(&desc), log); err != nil {
+			return fmt.Errorf("open store %s: %w", desc.Name, err)
+		}
+		t.stores = append(t.stores, s)
+	}
+	return nil
+}
+
+// spec says what a store of the topology is to the state store.
+func spec(desc *graph.Store) statestore.Spec {
+	kind := statestore.KindKeyValue
+	switch desc.Kind {
+	case graph.Window:
+		kind = statestore.KindWindow
+	case graph.Session:
+		kind = statestore.KindSession
+	case graph.KeyValue:
+	}
+	return statestore.Spec{
+		Name: desc.Name, Kind: kind, RetentionMs: desc.RetentionMs, WindowSizeMs: desc.WindowSizeMs,
+		RetainDuplicates: desc.RetainDuplicates, Timestamped: desc.Timestamped,
+		Logged: desc.Logged, Cached: desc.Cached,
+	}
+}
+
+func (t *Task) positions() (map[string]int64, error) {
+	if t.o.Disk == nil {
+		return nil, nil
+	}
+	positions, err := t.o.Disk.Position()
+	if err != nil {
+		return nil, fmt.Errorf("read changelog positions: %w", err)
+	}
+	return positions, nil
+}
+
+// find sets the position of a persistent store. A position of another topic of
+// the same name means that the store holds what that one held.
+func (s *storeState) find(positions map[string]int64) error {
+	if !s.desc.Logged {
+		return nil
+	}
+	if p, ok := positions[s.key]; ok {
+		s.position = p
+		return nil
+	}
+	for key := range positions {
+		if topic, _, _ := strings.Cut(key, "@"); topic == s.topic {
+			return fmt.Errorf("%w: %s was made anew", ErrStale, s.topic)
+		}
+	}
+	return nil
+}
+
+// Changelogs returns the changelogs of the logged stores and where to go on
+// with them.
+func (t *Task) Changelogs() []Changelog {
+	var logs []Changelog
+	for _, s := range t.stores {
+		if s.desc.Logged {
+			logs = append(logs, Changelog{s.desc.Name, TP{s.topic, t.id.Partition}, s.position})
+		}
+	}
+	return logs
+}
+
+// Restore puts records of a changelog into its store. next is the offset after
+// them, markers included. Large restores reach the database on their way, so a
+// crash does not start them over; Restored ends a restore.
+func (t *Task) Restore(topic string, records []Message, next int64) error {
+	i := slices.IndexFunc(t.stores, func(s *storeState) bool { return s.topic == topic && s.desc.Logged })
+	if i < 0 {
+		return fmt.Errorf("task %s has no changelog %s", t.id, topic)
+	}
+	s := t.stores[i]
+	for j := range records {
+		r := &records[j]
+		if r.Offset < s.position {
+			continue
+		}
+		if err := s.store.Restore(r.Key, r.Value, r.Timestamp); err != nil {
+			return fmt.Errorf("task %s: restore %s from offset %d of %s: %w", t.id, s.desc.Name, r.Offset, topic, err)
+		}
+	}
+	s.position = max(s.position, next)
+	if s.store.PendingBytes() < restoreBytes {
+		return nil
+	}
+	return t.apply()
+}
+
+// Restored applies what the restores left over.
+func (t *Task) Restored() error { return t.apply() }
+
+func (t *Task) closeStores() error {
+	var errs []error
+	for _, s := range t.stores {
+		s.store.Discard()
+		errs = append(errs, s.store.Close())
+	}
+	t.stores = nil
+	return errors.Join(errs...)
+}
+
+// flushOrder returns the stores of a sub-topology so that a store comes after
+// those whose flush can write to it: by the depth of the first node that uses
+// it, then by name.
+func flushOrder(sub *graph.Subtopology) []graph.Store {
+	depth := map[string]int{}
+	nodes := map[string]*graph.Node{}
+	for i := range sub.Nodes {
+		nodes[sub.Nodes[i].Name] = &sub.Nodes[i]
+	}
+	var of func(name string) int
+	of = func(name string) int {
+		if d, ok := depth[name]; ok {
+			return d
+		}
+		d := 0
+		for _, p := range nodes[name].Parents {
+			d = max(d, of(p)+1)
+		}
+		depth[name] = d
+		return d
+	}
+	first := map[string]int{}
+	for name, n := range nodes {
+		for _, s := range n.Stores {
+			if d, ok := first[s]; !ok || of(name) < d {
+				first[s] = of(name)
+			}
+		}
+	}
+	return slices.SortedFunc(slices.Values(sub.Stores), func(a, b graph.Store) int {
+		return cmp.Or(cmp.Compare(first[a.Name], first[b.Name]), strings.Compare(a.Name, b.Name))
+	})
+}
+
+// changelog sends the changes of one store.
+type changelog struct {
+	t *Task
+	s *storeState
+}
+
+// Log implements statestore.Changelog.
+func (c changelog) Log(_ string, key, value []byte, timestamp int64) error {
+	if timestamp < 0 {
+		if timestamp = c.t.time; timestamp < 0 {
+			timestamp = c.t.Now().UnixMilli()
+		}
+	}
+	return c.t.Send(Outgoing{
+		Topic: c.s.topic, Partition: c.t.id.Partition, Key: key, Value: value, Timestamp: timestamp,
+	})
+}
+
+// watchedDB tells the task of errors, which no error handler may wave through.
+type watchedDB struct {
+	statestore.DB
+	t *Task
+}
+
+// Get implements statestore.Reader.
+func (w watchedDB) Get(dst, key []byte) (value []byte, ok bool, err error) {
+	value, ok, err = w.DB.Get(dst, key)
+	return value, ok, w.t.fail(err)
+}
+
+// Range implements statestore.Reader.
+func (w watchedDB) Range(from, to []byte, order statestore.Order) iter.Seq2[statestore.Pair, error] {
+	return func(yield func(statestore.Pair, error) bool) {
+		for p, err := range w.DB.Range(from, to, order) {
+			if !yield(p, w.t.fail(err)) {
+				return
+			}
+		}
+	}
+}
