@@ -83,6 +83,7 @@ func add[B []byte | string](b *Batch, kind OpKind, key B, value []byte) {
 const (
 	positionPrefix = "\xffp"
 	registryPrefix = "\xffs"
+	markPrefix     = "\xfft"
 )
 
 // AppendPositions adds changelog positions to the ops that an engine writes, in
