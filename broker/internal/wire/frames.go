@@ -76,10 +76,8 @@ func (f *Frames) Next(limit int) ([]byte, error) {
 	if err := f.begin(); err != nil {
 		return nil, err
 	}
-	for f.w-f.r < prefix {
-		if err := f.more(frameGrace); err != nil {
-			return nil, err
-		}
+	if err := f.fill(prefix, frameGrace); err != nil {
+		return nil, err
 	}
 	size := int(int32(binary.BigEndian.Uint32(f.buf.Bytes[f.r:])))
 	if size <= 0 || size > limit {
@@ -89,10 +87,8 @@ func (f *Frames) Next(limit int) ([]byte, error) {
 	if size > len(f.buf.Bytes) {
 		return f.huge(size)
 	}
-	for f.w-f.r < size {
-		if err := f.more(graceFor(size)); err != nil {
-			return nil, err
-		}
+	if err := f.fill(size, graceFor(size)); err != nil {
+		return nil, err
 	}
 	frame := f.buf.Bytes[f.r : f.r+size : f.r+size]
 	f.r += size
@@ -128,16 +124,22 @@ func (f *Frames) begin() error {
 	return f.readError(n, err)
 }
 
-// more reads on in the middle of a frame that is allowed to take grace.
-func (f *Frames) more(grace time.Duration) error {
-	if f.r > 0 && f.w > f.r || f.r == f.w {
-		f.w = copy(f.buf.Bytes, f.buf.Bytes[f.r:f.w])
-		f.r = 0
+// fill reads on in the middle of a frame until n bytes are there, which may take grace.
+func (f *Frames) fill(n int, grace time.Duration) error {
+	if f.w-f.r >= n {
+		return nil
 	}
-	f.armFrame(grace)
-	n, err := f.conn.Read(f.buf.Bytes[f.w:])
-	f.w += n
-	return f.readError(n, err)
+	f.w = copy(f.buf.Bytes, f.buf.Bytes[f.r:f.w])
+	f.r = 0
+	f.arm(f.clock.Now().Add(grace))
+	for f.w < n {
+		got, err := f.conn.Read(f.buf.Bytes[f.w:])
+		f.w += got
+		if err := f.readError(got, err); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // huge reads a frame that does not fit the read buffer.
@@ -179,13 +181,6 @@ func (f *Frames) readError(n int, err error) error {
 func (f *Frames) arm(at time.Time) {
 	f.armed = at
 	_ = f.conn.SetReadDeadline(at)
-}
-
-// armFrame gives the frame being read its deadline, once.
-func (f *Frames) armFrame(grace time.Duration) {
-	if at := f.clock.Now().Add(grace); at.Sub(f.armed) > grace/2 || f.armed.Sub(at) > 0 {
-		f.arm(at)
-	}
 }
 
 func graceFor(size int) time.Duration {

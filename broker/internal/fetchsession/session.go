@@ -1,0 +1,288 @@
+// Package fetchsession keeps what a client fetches between its requests (KIP-227):
+// a request names only what changed in its set of partitions, and an answer only
+// partitions that have something to tell. The package is pure; its caller holds a
+// lock around every call.
+package fetchsession
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// The epochs with a meaning of their own.
+const (
+	// NewSession asks for a full fetch and a session after it.
+	NewSession int32 = 0
+	// NoSession asks for a full fetch and ends the session that is named.
+	NoSession int32 = -1
+)
+
+// Defaults of the cache, which are Kafka's.
+const (
+	DefaultSlots  = 1000
+	DefaultSettle = 2 * time.Minute
+)
+
+// Key names a partition as the client does: by topic name, or from Fetch version
+// 13 on by topic id.
+type Key struct {
+	Topic   string
+	TopicID [16]byte
+	Index   int32
+}
+
+// Partition is a partition to fetch, and how.
+type Partition struct {
+	Key
+	Offset       int64
+	MaxBytes     int32
+	CurrentEpoch int32 // leader epoch the client believes in, -1 for none
+	FetchedEpoch int32 // epoch of the last record it has, -1 for none
+}
+
+// Answer is what an answer would tell of a partition.
+type Answer struct {
+	Code                    int16
+	Bytes                   int // of records
+	HighWatermark, LogStart int64
+}
+
+// Request is the part of a Fetch request that concerns the session.
+type Request struct {
+	ID, Epoch int32
+	ByID      bool // partitions are named by topic id
+	Fetch     []Partition
+	Forget    []Key
+}
+
+// Fetch is one request on its way through a session.
+type Fetch struct {
+	ID         int32       // of the session, as the answer carries it; 0 is none
+	Partitions []Partition // to fetch, in the order of the answer
+	entries    []*entry    // beside Partitions; nil without a session
+	full       bool
+}
+
+// Cache holds sessions. Make one with NewCache.
+type Cache struct {
+	slots    int
+	settle   time.Duration
+	random   func() int32
+	sessions map[int32]*session
+}
+
+type session struct {
+	id, epoch     int32 // epoch is the one expected next
+	byID          bool
+	created, used time.Time
+	entries       map[Key]*entry
+	order         []*entry // as answers list them; nil where one was forgotten
+	forgotten     int
+}
+
+// entry is a partition of a session and what the client was told of it last.
+type entry struct {
+	Partition
+	at                      int // in order
+	highWatermark, logStart int64
+}
+
+// NewCache returns an empty cache of so many slots. A session may be displaced
+// once it has not been used, or by a larger one has lived, for settle. random
+// gives the ids of sessions.
+func NewCache(slots int, settle time.Duration, random func() int32) *Cache {
+	return &Cache{slots: slots, settle: settle, random: random, sessions: map[int32]*session{}}
+}
+
+// Len is the number of sessions.
+func (c *Cache) Len() int { return len(c.sessions) }
+
+// Partitions is the number of partitions in all sessions.
+func (c *Cache) Partitions() int {
+	n := 0
+	for _, s := range c.sessions {
+		n += len(s.entries)
+	}
+	return n
+}
+
+// Begin takes a request into its session, or makes or ends one as its epoch asks
+// for. The Fetch is independent of later requests. The errors are
+// FETCH_SESSION_ID_NOT_FOUND, INVALID_FETCH_SESSION_EPOCH and
+// FETCH_SESSION_TOPIC_ID_ERROR, which concern the whole request.
+func (c *Cache) Begin(now time.Time, r Request) (Fetch, error) {
+	if r.Epoch == NewSession || r.Epoch == NoSession {
+		delete(c.sessions, r.ID)
+		return c.full(now, r), nil
+	}
+	s, ok := c.sessions[r.ID]
+	switch {
+	case !ok:
+		return Fetch{}, kerr.FetchSessionIDNotFound
+	case s.epoch != r.Epoch:
+		return Fetch{}, kerr.InvalidFetchSessionEpoch
+	case s.byID != r.ByID:
+		return Fetch{}, kerr.FetchSessionTopicIDError
+	}
+	s.used = now
+	if s.epoch++; s.epoch <= 0 || s.epoch == math.MaxInt32 {
+		s.epoch = 1
+	}
+	for _, p := range r.Fetch {
+		s.put(p)
+	}
+	for _, k := range r.Forget {
+		s.forget(k)
+	}
+	f := Fetch{ID: s.id, entries: s.list()}
+	if len(f.entries) == 0 {
+		delete(c.sessions, s.id)
+		f.ID = 0
+	}
+	f.Partitions = make([]Partition, len(f.entries))
+	for i, e := range f.entries {
+		f.Partitions[i] = e.Partition
+	}
+	return f, nil
+}
+
+// full begins a fetch of everything that is asked for.
+func (c *Cache) full(now time.Time, r Request) Fetch {
+	f := Fetch{Partitions: r.Fetch, full: true}
+	if r.Epoch == NoSession || len(r.Fetch) == 0 || !c.makeRoom(now, len(r.Fetch)) {
+		return f
+	}
+	s := &session{id: c.newID(), epoch: 1, byID: r.ByID, created: now, used: now, entries: make(map[Key]*entry, len(r.Fetch))}
+	c.sessions[s.id] = s
+	f.ID = s.id
+	f.entries = make([]*entry, len(r.Fetch))
+	for i, p := range r.Fetch {
+		f.entries[i] = s.put(p)
+	}
+	return f
+}
+
+// makeRoom reports whether a session of so many partitions finds a slot, and
+// displaces one for it: the one unused for longest, if it is idle; else the
+// smallest of those that have lived long enough, if it is smaller.
+func (c *Cache) makeRoom(now time.Time, size int) bool {
+	if len(c.sessions) < c.slots {
+		return true
+	}
+	var oldest, smallest *session
+	for _, s := range c.sessions {
+		if oldest == nil || cmp.Or(s.used.Compare(oldest.used), cmp.Compare(s.id, oldest.id)) < 0 {
+			oldest = s
+		}
+		settled := now.Sub(s.created) > c.settle
+		if settled && (smallest == nil || cmp.Or(cmp.Compare(len(s.entries), len(smallest.entries)), cmp.Compare(s.id, smallest.id)) < 0) {
+			smallest = s
+		}
+	}
+	switch {
+	case oldest != nil && now.Sub(oldest.used) > c.settle:
+		delete(c.sessions, oldest.id)
+	case smallest != nil && len(smallest.entries) < size:
+		delete(c.sessions, smallest.id)
+	default:
+		return false
+	}
+	return true
+}
+
+// newID returns a positive id that no session has.
+func (c *Cache) newID() int32 {
+	for {
+		if id := c.random() & math.MaxInt32; id != 0 && c.sessions[id] == nil {
+			return id
+		}
+	}
+}
+
+// put adds a partition or changes how it is fetched.
+func (s *session) put(p Partition) *entry {
+	if e, ok := s.entries[p.Key]; ok {
+		e.Partition = p
+		return e
+	}
+	e := &entry{Partition: p, at: len(s.order), highWatermark: -1, logStart: -1}
+	s.entries[p.Key] = e
+	s.order = append(s.order, e)
+	return e
+}
+
+func (s *session) forget(k Key) {
+	if e, ok := s.entries[k]; ok {
+		delete(s.entries, k)
+		s.order[e.at] = nil
+		s.forgotten++
+	}
+}
+
+// list returns the entries in their order.
+func (s *session) list() []*entry {
+	if s.forgotten > 0 {
+		s.order = slices.DeleteFunc(s.order, func(e *entry) bool { return e == nil })
+		s.number()
+	}
+	return slices.Clone(s.order)
+}
+
+func (s *session) number() {
+	s.forgotten = 0
+	for i, e := range s.order {
+		e.at = i
+	}
+}
+
+// Tell says for every partition of f whether its answer belongs into the response,
+// by setting tell[i], and remembers what the client will know. A full fetch tells
+// everything; an incremental one what has records, an error, or moved offsets. A
+// partition that had records goes behind the others, so that none starves when the
+// response is full. tell and answers are as long as f.Partitions.
+func (c *Cache) Tell(f *Fetch, answers []Answer, tell []bool) {
+	moved := false
+	for i := range answers {
+		tell[i] = true
+		if f.entries == nil {
+			continue
+		}
+		e, a := f.entries[i], answers[i]
+		tell[i] = f.full || a.Bytes > 0 || a.Code != 0 || e.highWatermark != a.HighWatermark || e.logStart != a.LogStart
+		e.highWatermark, e.logStart = a.HighWatermark, a.LogStart
+		if a.Code != 0 {
+			e.highWatermark = -1 // tells the partition again when the error is gone
+		}
+		moved = moved || a.Bytes > 0
+	}
+	if s := c.sessions[f.ID]; s != nil && moved && !f.full {
+		s.rotate(f, answers)
+	}
+}
+
+// rotate moves the entries that had records to the end of the order.
+func (s *session) rotate(f *Fetch, answers []Answer) {
+	served := make(map[*entry]bool)
+	for i, a := range answers {
+		if a.Bytes > 0 {
+			served[f.entries[i]] = true
+		}
+	}
+	front := make([]*entry, 0, len(s.order))
+	var back []*entry
+	for _, e := range s.order {
+		switch {
+		case e == nil:
+		case served[e]:
+			back = append(back, e)
+		default:
+			front = append(front, e)
+		}
+	}
+	s.order = append(front, back...)
+	s.number()
+}
