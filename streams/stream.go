@@ -82,3 +82,11 @@ func same[K, V any](s *Stream[K, V], prefix string, nilFunc bool, opts []Option)
 		prefix: prefix, opts: opts, nilFunc: nilFunc, key: s.key, value: s.value, rekeyed: s.rekeyed,
 	}
 }
+
+// The clocks that a processor can schedule on.
+const (
+	// StreamTime moves with the timestamps of the records of the task.
+	StreamTime = processor.StreamTime
+	// WallClock moves with the clock of the machine.
+	WallClock = processor.WallClock
+)

@@ -11,6 +11,7 @@ package streamstest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -18,20 +19,33 @@ import (
 	"github.com/weirstream/weir/streams"
 	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/internal/runtime"
 	"github.com/weirstream/weir/streams/processor"
 	"github.com/weirstream/weir/streams/serde"
 )
 
-// Driver runs a topology. It is used from one goroutine.
+// Driver runs a topology. It is used from one goroutine. After an error from
+// piping or from moving the clock it is broken: every call that follows returns
+// that error.
 type Driver struct {
 	app     string
 	now     time.Time
-	tasks   []*task
-	readers map[string]*task // by topic, under the name that messages carry
-	offsets map[string]int64 // of the next record of each topic
-	loop    []processor.Message
-	sent    []processor.Message
+	onError func(*processor.Error)
+	parts   []*part
+	readers map[string]*part               // by topic, under the name that messages carry
+	private map[string][]processor.Message // internal topics: all that went there
+	offsets map[string]int64               // of the next record of each source topic
+	loop    []processor.Message            // records on their way to a source
+	sent    []processor.Message            // records in user topics that were not drained
 	dropped map[string]int
+	err     error
+}
+
+// part is one sub-topology: its task and where the stores live.
+type part struct {
+	sub  *graph.Subtopology
+	task *runtime.Task
+	db   statestore.DB
 }
 
 // Option configures a driver.
@@ -43,36 +57,83 @@ func ApplicationID(id string) Option { return func(d *Driver) { d.app = id } }
 // StartAt sets the wall clock, which starts at the epoch without.
 func StartAt(t time.Time) Option { return func(d *Driver) { d.now = t } }
 
+// SkipErrors shows the errors of operators and serdes to seen, drops their
+// records and goes on.
+func SkipErrors(seen func(*processor.Error)) Option { return func(d *Driver) { d.onError = seen } }
+
 // New starts a task for each sub-topology.
 func New(t *streams.Topology, opts ...Option) (*Driver, error) {
 	d := &Driver{
 		app: "test", now: time.UnixMilli(0).UTC(),
-		readers: map[string]*task{}, offsets: map[string]int64{}, dropped: map[string]int{},
+		readers: map[string]*part{}, private: map[string][]processor.Message{},
+		offsets: map[string]int64{}, dropped: map[string]int{},
 	}
 	for _, f := range opts {
 		f(d)
 	}
 	g := t.Graph()
 	for i := range g.Subtopologies {
-		tk, err := d.start(t, &g.Subtopologies[i])
-		if err != nil {
-			return nil, errors.Join(err, d.Close())
+		sub := &g.Subtopologies[i]
+		p := &part{sub: sub}
+		d.parts = append(d.parts, p)
+		for _, topic := range sub.SourceTopics(d.app) {
+			d.readers[topic] = p
 		}
-		d.tasks = append(d.tasks, tk)
-		for _, topic := range g.Subtopologies[i].SourceTopics(d.app) {
-			d.readers[topic] = tk
+		for j := range sub.Repartitions {
+			d.private[graph.RepartitionTopic(d.app, sub.Repartitions[j].Name)] = nil
+		}
+		for j := range sub.Stores {
+			d.private[graph.ChangelogTopic(d.app, sub.Stores[j].Name)] = nil
 		}
 	}
-	return d, d.settle()
+	for _, p := range d.parts {
+		if err := d.start(t, p); err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+	}
+	return d, nil
+}
+
+func (d *Driver) start(t *streams.Topology, p *part) error {
+	var err error
+	if p.db, err = statestore.Memory().Open(""); err != nil {
+		return err
+	}
+	p.task, err = runtime.NewTask(t, processor.TaskID{Subtopology: p.sub.ID}, runtime.TaskOptions{
+		ApplicationID: d.app,
+		Disk:          p.db,
+		Memory:        p.db,
+		Collector:     collector{d},
+		Now:           func() time.Time { return d.now },
+		OnError:       d.decide,
+		OnDrop:        func(_ runtime.TaskID, reason string) { d.dropped[reason]++ },
+	})
+	if err != nil {
+		return err
+	}
+	return p.task.Start()
+}
+
+func (d *Driver) decide(e runtime.ErrorEvent) runtime.Decision {
+	if d.onError == nil {
+		return runtime.Fail
+	}
+	d.onError(e.Err)
+	return runtime.Continue
 }
 
 // Close closes the tasks and their stores.
 func (d *Driver) Close() error {
 	var errs []error
-	for _, t := range d.tasks {
-		errs = append(errs, t.close())
+	for _, p := range d.parts {
+		if p.task != nil {
+			errs = append(errs, p.task.Close())
+		}
+		if p.db != nil {
+			errs = append(errs, p.db.Close())
+		}
 	}
-	d.tasks = nil
+	d.parts = nil
 	return errors.Join(errs...)
 }
 
@@ -90,13 +151,11 @@ func (d *Driver) PipeMessage(m processor.Message) error {
 // for each schedule that came due, however many of its intervals passed.
 func (d *Driver) AdvanceWallClock(by time.Duration) error {
 	d.now = d.now.Add(by)
-	for _, t := range d.tasks {
-		if err := t.punctuate(processor.WallClock, d.now.UnixMilli()); err != nil {
-			return err
+	for _, p := range d.parts {
+		if d.err == nil {
+			d.err = p.task.Punctuate()
 		}
-		if err := t.commit(); err != nil {
-			return err
-		}
+		d.commit(p)
 	}
 	return d.settle()
 }
@@ -109,55 +168,73 @@ func (d *Driver) Drain() []processor.Message {
 	return out
 }
 
+// Internal returns all that went to an internal topic, a changelog or a
+// repartition topic, under its full name. The bytes are not to be changed.
+func (d *Driver) Internal(topic string) []processor.Message { return d.private[topic] }
+
 // Dropped returns how many records operators have dropped, and how often for
 // each reason.
 func (d *Driver) Dropped() (total int, reasons map[string]int) {
-	reasons = make(map[string]int, len(d.dropped))
-	for reason, n := range d.dropped {
-		reasons[reason] = n
+	for _, n := range d.dropped {
 		total += n
 	}
-	return total, reasons
+	return total, maps.Clone(d.dropped)
 }
 
 // settle processes what loops back inside until nothing is left.
 func (d *Driver) settle() error {
-	for len(d.loop) > 0 {
+	for d.err == nil && len(d.loop) > 0 {
 		m := d.loop[0]
 		d.loop = d.loop[1:]
 		m.Offset = d.offsets[m.Topic]
 		d.offsets[m.Topic]++
-		t := d.readers[m.Topic]
-		if err := t.process(&m); err != nil {
-			return err
+		p := d.readers[m.Topic]
+		d.err = p.task.Enqueue(&m)
+		for more := true; more && d.err == nil; {
+			more, d.err = p.task.ProcessNext()
 		}
-		if err := t.commit(); err != nil {
-			return err
-		}
+		d.commit(p)
 	}
-	return nil
+	return d.err
 }
 
-// send takes a record that leaves a task: it goes to whoever reads its topic,
-// and to Drain if the topic is not internal.
-func (d *Driver) send(o *processor.Outgoing) {
+// commit does what a worker does at a commit.
+func (d *Driver) commit(p *part) {
+	if d.err == nil {
+		d.err = p.task.Flush()
+	}
+	if d.err != nil {
+		return
+	}
+	acked := map[string]int64{}
+	for i := range p.sub.Stores {
+		topic := graph.ChangelogTopic(d.app, p.sub.Stores[i].Name)
+		if n := len(d.private[topic]); n > 0 {
+			acked[topic] = int64(n - 1)
+		}
+	}
+	d.err = p.task.Applied(acked)
+}
+
+// collector is the driver as its tasks see it.
+type collector struct{ *Driver }
+
+// Send takes a record that leaves a task; it goes to whoever reads its topic.
+func (d collector) Send(o *processor.Outgoing) error {
 	m := processor.Message{
 		Topic: o.Topic, Key: slices.Clone(o.Key), Value: slices.Clone(o.Value),
 		Timestamp: o.Timestamp, Headers: slices.Clone(o.Headers),
 	}
+	if _, private := d.private[m.Topic]; private {
+		m.Offset = int64(len(d.private[m.Topic]))
+		d.private[m.Topic] = append(d.private[m.Topic], m)
+	} else {
+		d.sent = append(d.sent, m)
+	}
 	if d.readers[m.Topic] != nil {
 		d.loop = append(d.loop, m)
 	}
-	if !d.internal(m.Topic) {
-		d.sent = append(d.sent, m)
-	}
-}
-
-func (d *Driver) internal(topic string) bool {
-	t := d.readers[topic]
-	return t != nil && slices.ContainsFunc(t.sub.Repartitions, func(r graph.Repartition) bool {
-		return graph.RepartitionTopic(d.app, r.Name) == topic
-	})
+	return nil
 }
 
 // InputTopic writes typed records to a topic that the topology reads.
@@ -251,10 +328,10 @@ func Window[K, V any](d *Driver, name string, key serde.Serde[K], value serde.Se
 }
 
 // owner returns the task that has a store.
-func (d *Driver) owner(store string) (*task, error) {
-	for _, t := range d.tasks {
-		if _, ok := t.sub.Store(store); ok {
-			return t, nil
+func (d *Driver) owner(store string) (*runtime.Task, error) {
+	for _, p := range d.parts {
+		if _, ok := p.sub.Store(store); ok {
+			return p.task, nil
 		}
 	}
 	return nil, fmt.Errorf("no store is named %s", store)
