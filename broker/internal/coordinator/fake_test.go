@@ -257,19 +257,24 @@ func bubble(t *testing.T, o Options, test func(b *bench)) {
 
 // answer is one that may come.
 type answer struct {
+	mu    sync.Mutex
 	value any
 	err   error
 	times int
-	order int
+}
+
+func (a *answer) come() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.times
 }
 
 // ask submits an event to partition 0. The answer is there after a synctest.Wait, if it comes.
 func (b *bench) ask(event any) *answer {
 	a := &answer{}
-	var mu sync.Mutex
 	b.Submit(0, event, func(v any, err error) {
-		mu.Lock()
-		defer mu.Unlock()
+		a.mu.Lock()
+		defer a.mu.Unlock()
 		a.value, a.err = v, err
 		a.times++
 	})
@@ -279,7 +284,7 @@ func (b *bench) ask(event any) *answer {
 func (b *bench) expect(what string, a *answer, value any, err error) {
 	b.Helper()
 	synctest.Wait()
-	if a.times != 1 || a.value != value || !errors.Is(a.err, err) {
+	if a.come() != 1 || a.value != value || !errors.Is(a.err, err) {
 		b.Fatalf("%s: got %v, %v (%d times), want %v, %v", what, a.value, a.err, a.times, value, err)
 	}
 }
@@ -287,7 +292,7 @@ func (b *bench) expect(what string, a *answer, value any, err error) {
 func (b *bench) waits(what string, a *answer) {
 	b.Helper()
 	synctest.Wait()
-	if a.times != 0 {
+	if a.come() != 0 {
 		b.Fatalf("%s: answered with %v, %v", what, a.value, a.err)
 	}
 }
