@@ -103,27 +103,31 @@ func (t *task) open(a *assembly, s *source) error {
 var errNegativeTime = errors.New("negative timestamp")
 
 // Timestamp implements processor.Task.
-func (t *task) Timestamp(m *processor.Message) (ms int64, err error) {
+func (t *task) Timestamp(m *processor.Message) (int64, error) {
 	in, err := t.inlet(m)
 	if err != nil {
 		return 0, err
 	}
-	ms = m.Timestamp
+	ms := m.Timestamp
 	if in.timestamp != nil {
-		t.env.Enter(in.name)
-		defer t.env.Guard(&err)
-		ms, err = in.timestamp(m)
+		err = t.guarded(func() error {
+			t.env.Enter(in.name)
+			ms, err = in.timestamp(m)
+			return err
+		})
 	}
 	if err == nil && ms < 0 {
 		err = errNegativeTime
 	}
-	if err != nil {
-		return 0, &processor.Error{
-			Operator: in.name, Stage: processor.Deserialize,
-			Err: fmt.Errorf("time of %s-%d at offset %d: %w", m.Topic, m.Partition, m.Offset, err),
-		}
+	if err == nil {
+		return ms, nil
 	}
-	return ms, nil
+	bad := &processor.Error{Operator: in.name, Stage: processor.Deserialize, Err: err}
+	if p := (*processor.Error)(nil); errors.As(err, &p) {
+		bad.Err, bad.Stack = p.Err, p.Stack
+	}
+	bad.Err = fmt.Errorf("time of %s-%d at offset %d: %w", m.Topic, m.Partition, m.Offset, bad.Err)
+	return 0, bad
 }
 
 // Process implements processor.Task.
