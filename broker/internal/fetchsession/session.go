@@ -129,7 +129,7 @@ func (c *Cache) Begin(now time.Time, r Request) (Fetch, error) {
 		return Fetch{}, kerr.FetchSessionTopicIDError
 	}
 	s.used = now
-	if s.epoch++; s.epoch <= 0 || s.epoch == math.MaxInt32 {
+	if s.epoch++; s.epoch <= 0 { // it went past the largest
 		s.epoch = 1
 	}
 	for _, p := range r.Fetch {
