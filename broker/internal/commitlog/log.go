@@ -1,0 +1,404 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/weirstream/weir/broker/internal/record"
+	"github.com/weirstream/weir/internal/env"
+)
+
+// Log is one partition on disk. All methods are safe for concurrent use; appends are ordered by
+// one mutex, reads take none that an append holds while it writes.
+type Log struct {
+	dir      *Dir
+	tp       tp
+	id       [16]byte
+	path     string // guarded by mu; changes when the log is deleted
+	follower Follower
+	config   atomic.Pointer[Config]
+
+	segs   atomic.Pointer[[]*segment] // by base offset; the last takes appends
+	start  atomic.Int64
+	end    atomic.Int64
+	synced atomic.Int64
+	point  atomic.Int64 // recovery point
+	hw     atomic.Int64
+	mark   atomic.Pointer[mark]
+	closed atomic.Bool
+	epochs epochs
+
+	mu       sync.Mutex
+	dirty    []*segment // with unsynced bytes, oldest first
+	unsynced []string   // small files that the next sync covers too
+	syncing  bool       // a round is at work on small files
+	newFiles bool       // the log's directory has entries that are not synced
+	newDir   bool       // the log's own entry is not synced
+	timer    env.Timer  // of flush.ms
+	onSync   func(synced int64, err error)
+	txns     txnIndex
+
+	queued bool // guarded by Dir.queueMu
+}
+
+// mark remembers the file position of an offset.
+type mark struct {
+	seg         *segment
+	offset, pos int64
+}
+
+// StartOffset is the first offset of the log.
+func (l *Log) StartOffset() int64 { return l.start.Load() }
+
+// EndOffset is the offset that the next record gets.
+func (l *Log) EndOffset() int64 { return l.end.Load() }
+
+// SyncedOffset is the offset below which everything is durable.
+func (l *Log) SyncedOffset() int64 { return l.synced.Load() }
+
+// RecoveryPoint is the offset from which a recovery would have to read.
+func (l *Log) RecoveryPoint() int64 { return l.point.Load() }
+
+// Size is the length of all segments in bytes.
+func (l *Log) Size() int64 {
+	var size int64
+	for _, s := range *l.segs.Load() {
+		size += s.size.Load()
+	}
+	return size
+}
+
+// OnSync has f called after each sync of this log, with SyncedOffset, and once with an error that
+// wraps ErrOffline when the directory fails. f is called under no lock, from any goroutine. It is
+// to be set once, before the first append.
+func (l *Log) OnSync(f func(synced int64, err error)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.onSync = f
+}
+
+// SetConfig puts a configuration in force for what happens from now on.
+func (l *Log) SetConfig(c Config) { l.config.Store(c.withDefaults()) }
+
+// SetHighWatermark says up to where the log is committed: nothing from there on is retained
+// away, and the checkpoint of high watermarks tells the offset to the next start.
+func (l *Log) SetHighWatermark(offset int64) { l.hw.Store(offset) }
+
+// CheckpointedHighWatermark is the high watermark last set, or found on disk when the log was
+// opened; 0 without either. It may lie outside the log.
+func (l *Log) CheckpointedHighWatermark() int64 { return l.hw.Load() }
+
+// LatestEpoch is the newest leader epoch known.
+func (l *Log) LatestEpoch() (int32, bool) { return l.epochs.latest() }
+
+// EpochEnd returns the largest known epoch that is not above the given one, and the offset at
+// which it ends (KIP-101, KIP-279); -1 and -1 when the epoch is newer than any known. For an
+// epoch older than any known it returns that epoch, and where the oldest begins.
+func (l *Log) EpochEnd(epoch int32) (foundEpoch int32, end int64) {
+	return l.epochs.end(epoch, l.EndOffset())
+}
+
+// AssignEpoch notes that the leader of an epoch begins at the end of the log.
+func (l *Log) AssignEpoch(epoch int32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epochs.assign(epoch, l.EndOffset(), false)
+}
+
+// usable returns why the log cannot be used.
+func (l *Log) usable() error {
+	if l.closed.Load() {
+		return ErrClosed
+	}
+	return l.dir.Err()
+}
+
+func (l *Log) active() *segment {
+	segs := *l.segs.Load()
+	return segs[len(segs)-1]
+}
+
+// Append stamps the batches, whole v2 batches that were checked, with the log's next offsets and
+// the epoch, in place, and writes them with one call. It returns the first and last offset. When
+// it returns nil the bytes can be read and, in mode Fsync, their sync is scheduled. The buffer is
+// the caller's again. The error ErrNoSpace means that nothing was appended; after ErrOffline that
+// is not known.
+func (l *Log) Append(batches []byte, epoch int32) (first, last int64, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return -1, -1, err
+	}
+	next := l.end.Load()
+	first = next
+	for rest := batches; len(rest) > 0; {
+		var b record.Batch
+		if b, rest, err = record.Split(rest); err != nil {
+			return -1, -1, err
+		}
+		b.SetBaseOffset(next)
+		b.SetLeaderEpoch(epoch)
+		next = b.NextOffset()
+	}
+	if next == first {
+		return -1, -1, fmt.Errorf("%w: nothing to append", record.ErrInvalid)
+	}
+	return first, next - 1, l.write(batches, next)
+}
+
+// AppendAsFollower appends batches as a leader has stamped them. Their offsets must not lie
+// before the log's end, and must ascend; what is between them is missing for good.
+func (l *Log) AppendAsFollower(batches []byte) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	next := l.end.Load()
+	for rest := batches; len(rest) > 0; {
+		var b record.Batch
+		var err error
+		if b, rest, err = record.Split(rest); err != nil {
+			return err
+		}
+		if b.BaseOffset() < next || b.LastOffsetDelta() < 0 {
+			return fmt.Errorf("%w: batch at %d, log ends at %d", ErrOffsetOutOfRange, b.BaseOffset(), next)
+		}
+		next = b.NextOffset()
+	}
+	if len(batches) == 0 {
+		return nil
+	}
+	return l.write(batches, next)
+}
+
+// write appends stamped batches that end before the offset next. The caller holds mu.
+func (l *Log) write(batches []byte, next int64) error {
+	c := l.config.Load()
+	if int64(len(batches)) > c.SegmentBytes {
+		return fmt.Errorf("%w: %d of %d bytes", ErrTooLarge, len(batches), c.SegmentBytes)
+	}
+	s := l.active()
+	if l.mustRoll(s, c, batches, next) {
+		base := l.end.Load()
+		if next-1-base > math.MaxInt32 {
+			base = record.Batch(batches).BaseOffset()
+		}
+		if err := l.roll(base); err != nil {
+			return l.dir.refuse("roll", err)
+		}
+		s = l.active()
+	}
+	h, err := l.hold(s, c)
+	if err != nil {
+		return l.dir.refuse("open segment", err)
+	}
+	pos := s.size.Load()
+	if _, err := h.WriteAt(batches, pos); err != nil {
+		l.undoWrite(s, h)
+		return l.dir.refuse("append", err)
+	}
+	for rest := batches; len(rest) > 0; {
+		var b record.Batch
+		b, rest, _ = record.Split(rest) // was split before
+		l.epochs.assign(b.LeaderEpoch(), b.BaseOffset(), true)
+		s.note(b, pos, c.IndexIntervalBytes)
+		if l.follower != nil {
+			l.follower.Replay(b)
+		}
+		pos += int64(len(b))
+	}
+	s.next.Store(next)
+	s.size.Store(pos)
+	l.end.Store(next)
+	l.scheduleSync(c)
+	if s.offsets.unwritten() > flushTail {
+		return l.dir.note("write index", s.flushIndexes())
+	}
+	return nil
+}
+
+// hold opens the active segment for writing and keeps it open until a sync has covered it.
+func (l *Log) hold(s *segment, c *Config) (env.File, error) {
+	h, err := s.log.acquire(true)
+	if err != nil {
+		return nil, err
+	}
+	if s.dirty {
+		s.log.release()
+		return h, nil
+	}
+	s.dirty = true
+	l.dirty = append(l.dirty, s)
+	if s.size.Load() == 0 {
+		l.newFiles = true
+		if p, ok := h.(env.Preallocator); ok && c.Preallocate {
+			_ = p.Preallocate(c.SegmentBytes) // only a saving
+		}
+	}
+	return h, nil
+}
+
+// undoWrite removes what a failed write may have left beyond the segment's size.
+func (l *Log) undoWrite(s *segment, h env.File) {
+	s.trim = h.Truncate(s.size.Load()) != nil
+}
+
+// scheduleSync sees to the durability of what was just appended. The caller holds mu.
+func (l *Log) scheduleSync(c *Config) {
+	if c.Durability == Fsync {
+		l.dir.schedule(l)
+		return
+	}
+	if c.FlushMessages > 0 && l.end.Load()-l.synced.Load() >= c.FlushMessages {
+		l.dir.schedule(l)
+	}
+	if c.FlushMs > 0 && c.FlushMs < math.MaxInt32 && l.timer == nil {
+		l.timer = l.dir.env.Clock.AfterFunc(millis(c.FlushMs), func() {
+			l.mu.Lock()
+			l.timer = nil
+			l.mu.Unlock()
+			l.dir.schedule(l)
+		})
+	}
+}
+
+// mustRoll tells whether the batches have to go to a new segment. The caller holds mu.
+func (l *Log) mustRoll(s *segment, c *Config, batches []byte, next int64) bool {
+	size := s.size.Load()
+	if next-1-s.base > math.MaxInt32 {
+		return true
+	}
+	if size == 0 {
+		return false
+	}
+	newest := record.NoTimestamp
+	for rest := batches; len(rest) > 0; {
+		var b record.Batch
+		b, rest, _ = record.Split(rest) // was split before
+		newest = max(newest, b.MaxTimestamp())
+	}
+	age := l.dir.now() - s.created
+	if s.firstTime >= 0 && newest >= 0 {
+		age = newest - s.firstTime
+	}
+	return size+int64(len(batches)) > min(c.SegmentBytes, math.MaxInt32) ||
+		age > c.SegmentMs-s.jitter ||
+		s.offsets.len() >= c.SegmentIndexBytes/offsetWidth ||
+		s.times.len() >= c.SegmentIndexBytes/timeWidth
+}
+
+// roll seals the active segment and begins a new one at an offset not before the log's end. What
+// can fail for want of space comes first: the new file must not exist unless the segment does,
+// because its name ends the one before it. The caller holds mu.
+func (l *Log) roll(base int64) error {
+	old := l.active()
+	if old.size.Load() == 0 && old.base == base {
+		return nil
+	}
+	if err := l.seal(old); err != nil {
+		return err
+	}
+	if err := l.writeSnapshot(); err != nil {
+		return err
+	}
+	s := l.newSegment(base)
+	h, err := s.log.acquire(true)
+	if err != nil {
+		return err
+	}
+	defer s.log.release()
+	if err := h.Truncate(0); err != nil {
+		return fmt.Errorf("empty segment: %w", err)
+	}
+	l.newFiles = true
+	segs := append(slices.Clone(*l.segs.Load()), s)
+	if old.size.Load() == 0 {
+		segs = slices.Delete(segs, len(segs)-2, len(segs)-1)
+		if err := l.drop(old, 0); err != nil {
+			return err
+		}
+	}
+	old.next.Store(base)
+	l.segs.Store(&segs)
+	l.dir.schedule(l)
+	return nil
+}
+
+// seal writes the index of a segment that takes no more appends; the next sync covers it.
+func (l *Log) seal(s *segment) error {
+	if s.size.Load() == 0 {
+		return nil
+	}
+	s.noteTime()
+	if err := s.flushIndexes(); err != nil {
+		return err
+	}
+	s.offsets.forget()
+	s.times.forget()
+	l.unsynced = append(l.unsynced, s.prefix+indexSuffix, s.prefix+timeSuffix)
+	return nil
+}
+
+func (l *Log) newSegment(base int64) *segment {
+	s := newSegment(l.dir.files, &l.dir.scans, l.path, base)
+	s.created = l.dir.now()
+	s.jitter = l.dir.random(l.config.Load().SegmentJitterMs)
+	s.loaded.Store(true)
+	return s
+}
+
+// writeSnapshot saves the follower's state at the log's end; the next sync covers the file. The
+// caller holds mu.
+func (l *Log) writeSnapshot() error {
+	if l.follower == nil {
+		return nil
+	}
+	name := filepath.Join(l.path, offsetName(l.end.Load(), snapshotSuffix))
+	if err := env.WriteFile(l.dir.env.FS, name, l.follower.Snapshot()); err != nil {
+		return err
+	}
+	l.unsynced = append(l.unsynced, name)
+	l.newFiles = true
+	return nil
+}
+
+// drop takes a segment that is no longer listed off the disk: at once under another name, and
+// for good after delay. The caller holds mu.
+func (l *Log) drop(s *segment, delay int64) error {
+	if s.dirty {
+		s.dirty = false
+		s.log.release()
+		l.dirty = slices.DeleteFunc(l.dirty, func(d *segment) bool { return d == s })
+	}
+	l.unsynced = slices.DeleteFunc(l.unsynced, func(name string) bool { return strings.HasPrefix(name, s.prefix+".") })
+	l.newFiles = true
+	paths, err := s.markDeleted(l.dir.env.FS)
+	l.dir.discard(delay, paths...)
+	return err
+}
+
+// RequestSync schedules a sync, whatever the durability.
+func (l *Log) RequestSync() { l.dir.schedule(l) }
+
+// Sync makes everything that was appended before the call durable.
+func (l *Log) Sync() error {
+	if l.closed.Load() {
+		return ErrClosed
+	}
+	return l.dir.sync([]*Log{l})
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

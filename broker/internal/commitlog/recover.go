@@ -1,0 +1,419 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"slices"
+
+	"github.com/weirstream/weir/broker/internal/record"
+	"github.com/weirstream/weir/internal/env"
+)
+
+// contents are the files of a log's directory by what they are.
+type contents struct {
+	sizes     map[int64]int64 // of .log files, by base offset
+	bases     []int64
+	snapshots []int64 // by offset
+}
+
+// recover brings the log to life from the entries of its directory, none for a new one: it cuts
+// off what the last process did not finish and syncs what it did not sync.
+func (l *Log) recover(entries []fs.DirEntry) error {
+	files, err := l.sort(entries)
+	if err != nil {
+		return err
+	}
+	point, start := l.dir.pointsOf(l)
+	known, err := l.loadEpochs()
+	if err != nil {
+		return err
+	}
+	clean := l.dir.clean
+	if !known && len(files.bases) > 0 {
+		clean, point = false, 0 // every batch tells its epoch
+	}
+	if len(files.bases) == 0 {
+		files.bases = []int64{start}
+	}
+	segs := make([]*segment, len(files.bases))
+	for i, base := range files.bases {
+		segs[i] = newSegment(l.dir.files, &l.dir.scans, l.path, base)
+		segs[i].size.Store(files.sizes[base])
+		if i > 0 {
+			segs[i-1].next.Store(base)
+		}
+	}
+	changed, err := l.recoverSegments(segs, point, clean)
+	if err != nil {
+		return err
+	}
+	if err := l.beginAt(start); err != nil {
+		return err
+	}
+	end := l.end.Load()
+	l.epochs.cutEnd(end)
+	l.epochs.cutStart(l.start.Load())
+	if err := l.loadAborted(); err != nil {
+		return err
+	}
+	if err := l.loadFollower(); err != nil {
+		return err
+	}
+	l.point.Store(min(point, end))
+	l.synced.Store(min(point, end))
+	if err := l.writeTopicID(entries); err != nil {
+		return err
+	}
+	if !changed && end <= max(point, l.start.Load()) || clean {
+		l.synced.Store(end)
+		return nil
+	}
+	_, err = l.dir.round([]*Log{l})
+	return err
+}
+
+// sort lists the directory and clears away what no segment needs.
+func (l *Log) sort(entries []fs.DirEntry) (contents, error) {
+	c := contents{sizes: map[int64]int64{}}
+	var others []string
+	for _, e := range entries {
+		base, suffix, ok := parseOffsetName(e.Name())
+		path := filepath.Join(l.path, e.Name())
+		switch {
+		case filepath.Ext(e.Name()) == deletedSuffix || filepath.Ext(e.Name()) == cleanedSuffix || filepath.Ext(e.Name()) == tmpSuffix:
+			l.dir.discard(0, path)
+		case filepath.Ext(e.Name()) == swapSuffix:
+			return c, &FileError{
+				Path: path, Reason: "is left of a compaction that another program began", Err: ErrCorrupt,
+				Fix: "start that program once more on this directory and stop it cleanly",
+			}
+		case ok && suffix == logSuffix:
+			info, err := e.Info()
+			if err != nil {
+				return c, fmt.Errorf("size of %s: %w", path, err)
+			}
+			c.sizes[base] = info.Size()
+			c.bases = append(c.bases, base)
+		case ok && suffix == snapshotSuffix:
+			c.snapshots = append(c.snapshots, base)
+		case ok:
+			others = append(others, e.Name())
+		}
+	}
+	slices.Sort(c.bases)
+	for _, name := range others {
+		if base, _, _ := parseOffsetName(name); !slices.Contains(c.bases, base) {
+			l.dir.discard(0, filepath.Join(l.path, name))
+		}
+	}
+	return c, nil
+}
+
+// pointsOf returns what the checkpoints say of a log, and sets its high watermark.
+func (d *Dir) pointsOf(l *Log) (point, start int64) {
+	d.points.Lock()
+	defer d.points.Unlock()
+	l.hw.Store(d.watermarks.disk[l.tp])
+	return d.recovery.disk[l.tp], d.starts.disk[l.tp]
+}
+
+// loadEpochs reads the leader epochs; known is false when there are none that make sense.
+func (l *Log) loadEpochs() (known bool, err error) {
+	data, err := env.ReadFile(l.dir.env.FS, filepath.Join(l.path, epochFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := l.epochs.decode(data); err != nil {
+		l.dir.logger.Warn("leader epochs are unreadable, the log will tell them", "log", l.tp.String(), "error", err)
+		return false, nil
+	}
+	return true, nil
+}
+
+// recoverSegments finds the end of the log. After a clean stop that takes a look at the last
+// segment's headers; else every batch from the recovery point on is checked, the log ends at the
+// first that is not whole, and later segments are dropped.
+func (l *Log) recoverSegments(segs []*segment, point int64, clean bool) (changed bool, err error) {
+	from := len(segs) - 1
+	if !clean {
+		for from > 0 && segs[from].base > point {
+			from--
+		}
+	}
+	end := segs[from].base
+	keep := len(segs)
+	for i := from; i < len(segs); i++ {
+		s := segs[i]
+		if i > from && s.base != end {
+			keep = i // a hole, or the leftover of a log that was cut
+			break
+		}
+		before := s.size.Load()
+		var err error
+		if end, err = l.recoverSegment(s, point, clean); err != nil {
+			return false, err
+		}
+		if s.size.Load() != before {
+			changed = true
+			l.dir.logger.Warn("log cut at damaged batch", "log", l.tp.String(), "segment", s.base,
+				"bytes", before-s.size.Load(), "end", end)
+		}
+		if i < len(segs)-1 && i >= from {
+			if err := l.seal(s); err != nil {
+				return false, err
+			}
+		}
+	}
+	if end < point {
+		l.dir.logger.Error("log ends before its recovery point", "log", l.tp.String(), "end", end, "recovery_point", point)
+	}
+	rest := slices.Clone(segs[:keep])
+	l.segs.Store(&rest)
+	l.end.Store(end)
+	l.active().next.Store(end)
+	for _, s := range slices.Backward(segs[keep:]) {
+		changed = true
+		l.dir.logger.Warn("segment beyond the end of the log dropped", "log", l.tp.String(), "segment", s.base, "end", end)
+		if err := l.drop(s, l.config.Load().FileDeleteDelayMs); err != nil {
+			return false, err
+		}
+	}
+	return changed, nil
+}
+
+// recoverSegment completes the indexes of one segment, cuts off what is damaged and returns the
+// offset that follows.
+func (l *Log) recoverSegment(s *segment, point int64, clean bool) (end int64, err error) {
+	s.created = l.dir.now()
+	s.jitter = l.dir.random(l.config.Load().SegmentJitterMs)
+	defer s.loaded.Store(true)
+	if s.size.Load() == 0 {
+		return s.base, s.cutAway()
+	}
+	h, err := s.log.acquire(false)
+	if err != nil {
+		return 0, err
+	}
+	defer s.log.release()
+	if clean {
+		end, err = l.walk(s, h, math.MaxInt64, false)
+		if !isDamage(err) {
+			return end, err
+		}
+	}
+	end, err = l.walk(s, h, point, true)
+	if err != nil && !isDamage(err) {
+		return 0, err
+	}
+	if isDamage(err) {
+		if err := h.Truncate(s.size.Load()); err != nil {
+			return 0, fmt.Errorf("cut segment: %w", err)
+		}
+	}
+	if !clean || err != nil {
+		if _, err := l.holdDirty(s); err != nil {
+			return 0, err
+		}
+	}
+	return end, nil
+}
+
+// cutAway empties the indexes of an empty segment, those that were read.
+func (s *segment) cutAway() error { return errors.Join(s.offsets.cut(0), s.times.cut(0)) }
+
+// holdDirty keeps a segment's file open until a sync has covered it.
+func (l *Log) holdDirty(s *segment) (env.File, error) {
+	h, err := s.log.acquire(false)
+	if err != nil || s.dirty {
+		return h, err
+	}
+	s.dirty = true
+	l.dirty = append(l.dirty, s)
+	l.newFiles = true
+	return h, nil
+}
+
+// walk reads a segment from the last index entry before the offset point to its end, notes what
+// it finds in the indexes and leader epochs, and returns the offset that follows. With verify the
+// contents of the batches are checked too. At a batch that is damaged the size is set to where it
+// begins, and the error wraps one of record's.
+func (l *Log) walk(s *segment, h io.ReaderAt, point int64, verify bool) (end int64, err error) {
+	pos, err := s.resume(h, point)
+	if err != nil {
+		return 0, err
+	}
+	interval := l.config.Load().IndexIntervalBytes
+	sc, done := s.scan(h, pos, s.size.Load(), verify)
+	defer done()
+	end = s.base
+	for {
+		b, at, err := sc.next()
+		if errors.Is(err, io.EOF) {
+			return end, nil
+		}
+		if err == nil {
+			err = plausible(s, b, end, verify)
+		}
+		if err != nil {
+			if isDamage(err) {
+				s.size.Store(at)
+			}
+			return end, err
+		}
+		l.epochs.assign(b.LeaderEpoch(), b.BaseOffset(), true)
+		s.note(b, at, interval)
+		end = b.NextOffset()
+	}
+}
+
+// plausible tells whether a batch can follow those before it, which end at an offset.
+func plausible(s *segment, b record.Batch, end int64, verify bool) error {
+	if b.BaseOffset() < end || b.LastOffset()-s.base > math.MaxInt32 {
+		return fmt.Errorf("%w: offset %d after %d", record.ErrCorrupt, b.BaseOffset(), end)
+	}
+	if verify {
+		return b.Intact()
+	}
+	return nil
+}
+
+// beginAt sets the start of the log. A log that ends before its start has lost what was in
+// between, and begins anew there.
+func (l *Log) beginAt(start int64) error {
+	segs := *l.segs.Load()
+	start = max(start, segs[0].base)
+	l.start.Store(start)
+	if start <= l.end.Load() {
+		return nil
+	}
+	l.dir.logger.Error("log ends before its start", "log", l.tp.String(), "end", l.end.Load(), "start", start)
+	rest := []*segment{l.newSegment(start)}
+	l.segs.Store(&rest)
+	l.end.Store(start)
+	for _, s := range slices.Backward(segs) {
+		if err := l.drop(s, l.config.Load().FileDeleteDelayMs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeTopicID writes partition.metadata where it is missing or was never synced.
+func (l *Log) writeTopicID(entries []fs.DirEntry) error {
+	if entries != nil {
+		if _, known, err := readTopicID(l.dir.env.FS, l.path); err != nil || known {
+			return err
+		}
+	}
+	name := filepath.Join(l.path, topicFile)
+	if err := env.WriteFile(l.dir.env.FS, name, encodeTopicID(l.id)); err != nil {
+		return err
+	}
+	l.unsynced = append(l.unsynced, name)
+	l.newFiles = true
+	return nil
+}
+
+// loadFollower brings the follower to the log's end: the newest snapshot that is whole, then the
+// batches after it. Snapshots beyond the end are removed, and those between segments but for the
+// newest. The caller holds mu, or has the log for itself.
+func (l *Log) loadFollower() error {
+	if l.follower == nil {
+		return nil
+	}
+	entries, err := l.dir.env.FS.ReadDir(l.path)
+	if err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	var offsets []int64
+	for _, e := range entries {
+		if o, suffix, ok := parseOffsetName(e.Name()); ok && suffix == snapshotSuffix {
+			offsets = append(offsets, o)
+		}
+	}
+	l.follower.Reset()
+	from, loaded := l.start.Load(), false
+	bases := map[int64]bool{}
+	for _, s := range *l.segs.Load() {
+		bases[s.base] = true
+	}
+	for _, o := range slices.Backward(offsets) {
+		name := filepath.Join(l.path, offsetName(o, snapshotSuffix))
+		switch {
+		case o <= l.end.Load() && !loaded:
+			ok, err := l.loadSnapshot(name)
+			if err != nil {
+				return err
+			}
+			if ok {
+				from, loaded = max(from, o), true
+			}
+		case o > l.end.Load() || !bases[o]:
+			if err := ignoreMissing(l.dir.env.FS.Remove(name)); err != nil {
+				return fmt.Errorf("remove snapshot: %w", err)
+			}
+		}
+	}
+	return l.replay(from)
+}
+
+// loadSnapshot hands a snapshot to the follower; one that it refuses is removed.
+func (l *Log) loadSnapshot(name string) (ok bool, err error) {
+	data, err := env.ReadFile(l.dir.env.FS, name)
+	if err != nil {
+		return false, err
+	}
+	if err := l.follower.Load(data); err != nil {
+		l.dir.logger.Warn("snapshot is unreadable, an older one is used", "file", name, "error", err)
+		l.follower.Reset()
+		return false, ignoreMissing(l.dir.env.FS.Remove(name))
+	}
+	return true, nil
+}
+
+// replay shows the follower the batches from an offset on.
+func (l *Log) replay(from int64) error {
+	for _, s := range *l.segs.Load() {
+		if s.next.Load() <= from || s.size.Load() == 0 {
+			continue
+		}
+		if err := l.replaySegment(s, from); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Log) replaySegment(s *segment, from int64) error {
+	if err := s.ready(l.config.Load().IndexIntervalBytes); err != nil {
+		return err
+	}
+	h, err := s.log.acquire(false)
+	if err != nil {
+		return err
+	}
+	defer s.log.release()
+	pos, err := s.floor(from)
+	if err != nil {
+		return err
+	}
+	var control []byte
+	_, _, err = s.find(h, pos, s.size.Load(), func(b record.Batch) bool {
+		if b.LastOffset() < from {
+			return false
+		}
+		if b.IsControl() {
+			control = append(control[:0], b[:record.HeaderSize]...)
+		}
+		l.follower.Replay(b)
+		return false
+	})
+	return err
+}

@@ -1,0 +1,243 @@
+package commitlog
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/weirstream/weir/broker/internal/record"
+)
+
+// SetStartOffset moves the log's start up to an offset, which must not be beyond the log's end. It
+// is durable when the call returns nil. A lower offset than the start changes nothing.
+func (l *Log) SetStartOffset(offset int64) error {
+	if err := l.usable(); err != nil {
+		return err
+	}
+	l.dir.points.Lock()
+	defer l.dir.points.Unlock()
+	if offset > l.end.Load() {
+		return fmt.Errorf("%w: start %d, log ends at %d", ErrOffsetOutOfRange, offset, l.end.Load())
+	}
+	if !l.raiseStart(offset) {
+		return nil
+	}
+	if err := l.dir.writeStarts(); err != nil {
+		return err
+	}
+	return l.retain()
+}
+
+// raiseStart moves the start up and reports whether it did.
+func (l *Log) raiseStart(to int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if to <= l.start.Load() {
+		return false
+	}
+	l.start.Store(to)
+	l.epochs.cutStart(to)
+	l.txns.cutAbortedStart(to)
+	return true
+}
+
+// retain drops the oldest segments: those before the log's start, and those that retention by
+// time or size gives up, as long as they lie below the high watermark.
+func (l *Log) retain() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	n, err := l.expired()
+	if err != nil || n == 0 {
+		return err
+	}
+	segs := *l.segs.Load()
+	if n == len(segs) {
+		if err := l.roll(l.end.Load()); err != nil {
+			return l.dir.refuse("roll", err)
+		}
+		segs = *l.segs.Load()
+	}
+	rest := slices.Clone(segs[n:])
+	l.start.Store(max(l.start.Load(), rest[0].base))
+	l.epochs.cutStart(l.start.Load())
+	l.txns.cutAbortedStart(l.start.Load())
+	l.segs.Store(&rest)
+	for _, s := range segs[:n] {
+		if err := l.drop(s, l.config.Load().FileDeleteDelayMs); err != nil {
+			return l.dir.refuse("delete segment", err)
+		}
+	}
+	l.dir.schedule(l)
+	l.dir.logger.Info("segments deleted", "topic", l.tp.topic, "partition", l.tp.partition, "count", n, "start", l.start.Load())
+	return nil
+}
+
+// expired counts the oldest segments that can go. The caller holds mu.
+func (l *Log) expired() (n int, err error) {
+	c := l.config.Load()
+	segs := *l.segs.Load()
+	var excess int64 = math.MinInt64
+	if c.Delete && c.RetentionBytes > 0 {
+		excess = l.Size() - c.RetentionBytes
+	}
+	for i, s := range segs {
+		last := i == len(segs)-1
+		end := l.end.Load()
+		if !last {
+			end = segs[i+1].base
+		}
+		size := s.size.Load()
+		if end > l.hw.Load() || last && size == 0 {
+			break
+		}
+		old, err := l.outlived(s, c)
+		if err != nil {
+			return n, err
+		}
+		tooMuch := excess-size >= 0
+		if !old && !tooMuch && (last || end > l.start.Load()) {
+			break
+		}
+		excess -= size
+		n++
+	}
+	return n, nil
+}
+
+// outlived tells whether the newest record of a segment is older than retention.ms. Without
+// timestamps the file's own time stands in.
+func (l *Log) outlived(s *segment, c *Config) (bool, error) {
+	if !c.Delete || c.RetentionMs <= 0 {
+		return false, nil
+	}
+	if err := s.ready(c.IndexIntervalBytes); err != nil {
+		return false, err
+	}
+	newest, _ := s.largest()
+	if newest == record.NoTimestamp {
+		info, err := l.dir.env.FS.Stat(s.log.path())
+		if err != nil {
+			return false, fmt.Errorf("age of segment: %w", err)
+		}
+		newest = info.ModTime().UnixMilli()
+	}
+	return l.dir.now()-newest > c.RetentionMs, nil
+}
+
+// TruncateTo cuts the log so that it ends at an offset, or before the batch that holds it, and
+// brings the follower back to that point. An offset before the log's start empties the log, which
+// begins anew there. It is durable when the call returns nil. Ranges that reach beyond the cut
+// fail to read.
+func (l *Log) TruncateTo(offset int64) error {
+	d := l.dir
+	d.roundMu.Lock()
+	defer d.roundMu.Unlock()
+	d.points.Lock()
+	defer d.points.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	if offset >= l.end.Load() {
+		return nil
+	}
+	if err := d.lowerPoint(l, offset); err != nil {
+		return err
+	}
+	if err := l.cut(offset); err != nil {
+		return d.fail("truncate", err)
+	}
+	return nil
+}
+
+// cut does the work of TruncateTo. The caller holds all locks.
+func (l *Log) cut(offset int64) error {
+	segs := *l.segs.Load()
+	keep := slices.IndexFunc(segs, func(s *segment) bool { return s.base > offset })
+	if keep < 0 {
+		keep = len(segs)
+	}
+	dropped := segs[keep:]
+	rest := slices.Clone(segs[:keep])
+	if keep == 0 {
+		rest = []*segment{l.newSegment(offset)}
+		l.start.Store(offset)
+	}
+	s := rest[len(rest)-1]
+	end := s.base
+	if keep > 0 {
+		var err error
+		if end, err = l.cutSegment(s, offset); err != nil {
+			return err
+		}
+	}
+	l.segs.Store(&rest)
+	l.end.Store(end)
+	l.synced.Store(min(l.synced.Load(), end))
+	l.point.Store(min(l.point.Load(), end))
+	l.start.Store(min(l.start.Load(), end))
+	l.mark.Store(nil)
+	l.epochs.cutEnd(end)
+	for _, s := range slices.Backward(dropped) {
+		if err := l.drop(s, 0); err != nil {
+			return err
+		}
+	}
+	if err := l.cutAborted(end); err != nil {
+		return err
+	}
+	if err := l.saveEpochs(); err != nil {
+		return err
+	}
+	if err := l.loadFollower(); err != nil {
+		return err
+	}
+	if l.dir.faults.SkipSync {
+		return nil
+	}
+	return l.dir.env.FS.SyncDir(l.path)
+}
+
+// cutSegment cuts the segment that becomes the last, syncs it and returns the log's end.
+func (l *Log) cutSegment(s *segment, offset int64) (end int64, err error) {
+	interval := l.config.Load().IndexIntervalBytes
+	if s.size.Load() == 0 {
+		return s.base, nil
+	}
+	if err := s.ready(interval); err != nil {
+		return 0, err
+	}
+	h, err := s.log.acquire(false)
+	if err != nil {
+		return 0, err
+	}
+	defer s.log.release()
+	p, ok, err := s.findOffset(h, offset, s.size.Load(), interval)
+	if err != nil {
+		return 0, err
+	}
+	if !ok {
+		return s.next.Load(), nil
+	}
+	end = s.base
+	s.size.Store(p.pos)
+	if err := h.Truncate(p.pos); err != nil {
+		return 0, fmt.Errorf("cut segment: %w", err)
+	}
+	if p.pos > 0 {
+		if end, err = l.walk(s, h, end, false); err != nil {
+			return 0, err
+		}
+	} else if err := s.cutIndexes(0); err != nil {
+		return 0, err
+	}
+	s.next.Store(end)
+	if l.dir.faults.SkipSync {
+		return end, nil
+	}
+	return end, h.Sync()
+}

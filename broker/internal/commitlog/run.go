@@ -1,0 +1,333 @@
+package commitlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/weirstream/weir/internal/env"
+)
+
+// SetBrokerEpoch tells the epoch that the marker of a clean stop is to carry.
+func (d *Dir) SetBrokerEpoch(epoch int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.epoch = epoch
+}
+
+// Run syncs, cleans and checkpoints the directory until ctx ends. Then it closes all logs, leaves
+// the marker of a clean stop and unlocks the directory; whoever appends or uses a log's follower
+// must have stopped. The error wraps ErrOffline when the directory failed at any time: the marker
+// is missing then.
+func (d *Dir) Run(ctx context.Context) error {
+	var syncer sync.WaitGroup
+	syncer.Go(func() { d.runSyncer(ctx) })
+	o := d.options
+	retention, stop1 := d.every(o.RetentionCheck)
+	points, stop2 := d.every(o.CheckpointEvery)
+	watermarks, stop3 := d.every(o.WatermarkEvery)
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			stop1()
+			stop2()
+			stop3()
+			syncer.Wait()
+			return d.close()
+		case <-retention:
+			err = d.Retain()
+		case <-points:
+			err = d.Checkpoint()
+		case <-watermarks:
+			err = d.checkpointWatermarks()
+			d.removeTrash(false)
+		}
+		if err != nil && !errors.Is(err, ErrOffline) {
+			d.logger.Warn("upkeep of log directory failed", "dir", d.path, "error", err)
+		}
+	}
+}
+
+// every returns a channel that receives at an interval, dropping what is not taken, and the end
+// of it.
+func (d *Dir) every(interval time.Duration) (<-chan struct{}, func()) {
+	c := make(chan struct{}, 1)
+	var mu sync.Mutex
+	var timer env.Timer
+	stopped := false
+	mu.Lock()
+	defer mu.Unlock()
+	timer = d.env.Clock.AfterFunc(interval, func() {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if !stopped {
+			timer.Reset(interval)
+		}
+	})
+	return c, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		timer.Stop()
+	}
+}
+
+// Retain deletes the segments that retention or the logs' starts have left behind.
+func (d *Dir) Retain() error {
+	var errs []error
+	for _, l := range d.openLogs() {
+		errs = append(errs, l.retain())
+	}
+	return errors.Join(errs...)
+}
+
+// Checkpoint advances the recovery points to what is synced and writes all checkpoints.
+func (d *Dir) Checkpoint() error {
+	if err := d.Err(); err != nil {
+		return err
+	}
+	d.points.Lock()
+	defer d.points.Unlock()
+	candidates := map[*Log]int64{}
+	for _, l := range d.openLogs() {
+		if at, ok, err := l.candidate(); err != nil {
+			return err
+		} else if ok {
+			candidates[l] = at
+		}
+	}
+	offsets := maps.Clone(d.recovery.disk)
+	for l, at := range candidates {
+		offsets[l.tp] = at
+	}
+	if err := d.recovery.write(d.env.FS, offsets); err != nil {
+		return d.refuse("write recovery points", err)
+	}
+	for l, at := range candidates {
+		l.point.Store(at)
+	}
+	return errors.Join(d.writeStarts(), d.writeWatermarks())
+}
+
+// candidate returns the recovery point that the log can have, after seeing to it that the leader
+// epochs before it are durable. It stays where it is while the small files of a sealed segment
+// are not.
+func (l *Log) candidate() (at int64, ok bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at = l.synced.Load()
+	if l.closed.Load() || at == l.point.Load() || len(l.unsynced) > 0 || l.syncing {
+		return 0, false, nil
+	}
+	if err := l.dir.note("write index", l.active().flushIndexes()); err != nil {
+		return 0, false, err
+	}
+	if err := l.saveEpochs(); err != nil {
+		return 0, false, l.dir.refuse("write leader epochs", err)
+	}
+	return at, true, nil
+}
+
+// saveEpochs makes the leader epochs durable if their file lacks something.
+func (l *Log) saveEpochs() error {
+	data, dirty := l.epochs.encode()
+	if !dirty {
+		return nil
+	}
+	if err := env.WriteFileAtomic(l.dir.env.FS, filepath.Join(l.path, epochFile), data); err != nil {
+		l.epochs.unsaved()
+		return err
+	}
+	return nil
+}
+
+// lowerPoint makes a lower recovery point durable, before what is beyond it is cut off. The caller
+// holds points.
+func (d *Dir) lowerPoint(l *Log, to int64) error {
+	if at, told := d.recovery.disk[l.tp]; told && at > to {
+		offsets := maps.Clone(d.recovery.disk)
+		offsets[l.tp] = to
+		if err := d.recovery.write(d.env.FS, offsets); err != nil {
+			return d.refuse("write recovery points", err)
+		}
+	}
+	l.point.Store(min(l.point.Load(), to))
+	return nil
+}
+
+// forgetPoints removes what the checkpoints say of a partition that is created again.
+func (d *Dir) forgetPoints(t tp) error {
+	d.points.Lock()
+	defer d.points.Unlock()
+	for _, c := range []*checkpoint{d.recovery, d.starts, d.watermarks} {
+		offsets := maps.Clone(c.disk)
+		delete(offsets, t)
+		if err := c.write(d.env.FS, offsets); err != nil {
+			return d.refuse("write checkpoint", err)
+		}
+	}
+	return nil
+}
+
+// writeStarts checkpoints the start offsets that the names of the segments do not tell. The
+// caller holds points.
+func (d *Dir) writeStarts() error {
+	offsets := maps.Clone(d.starts.disk)
+	for _, l := range d.openLogs() {
+		delete(offsets, l.tp)
+		if start := l.start.Load(); start > (*l.segs.Load())[0].base {
+			offsets[l.tp] = start
+		}
+	}
+	if err := d.starts.write(d.env.FS, offsets); err != nil {
+		return d.refuse("write log starts", err)
+	}
+	return nil
+}
+
+func (d *Dir) checkpointWatermarks() error {
+	if err := d.Err(); err != nil {
+		return err
+	}
+	d.points.Lock()
+	defer d.points.Unlock()
+	return d.writeWatermarks()
+}
+
+// writeWatermarks checkpoints the high watermarks. The caller holds points.
+func (d *Dir) writeWatermarks() error {
+	offsets := maps.Clone(d.watermarks.disk)
+	for _, l := range d.openLogs() {
+		offsets[l.tp] = l.hw.Load()
+	}
+	if err := d.watermarks.write(d.env.FS, offsets); err != nil {
+		return d.refuse("write high watermarks", err)
+	}
+	return nil
+}
+
+// Close makes the log durable with its indexes, leader epochs and a snapshot of its follower, and
+// ends its use. A second call, or one after Delete, does nothing.
+func (l *Log) Close() error {
+	d := l.dir
+	if l.closed.Load() || d.Err() != nil {
+		l.closed.Store(true)
+		return d.Err()
+	}
+	err := l.finish()
+	if err == nil {
+		err = d.sync([]*Log{l})
+	}
+	if err == nil {
+		err = d.Checkpoint()
+	}
+	l.closed.Store(true)
+	d.mu.Lock()
+	if d.logs[l.tp] == l {
+		delete(d.logs, l.tp)
+	}
+	d.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.release()
+	return err
+}
+
+// finish writes what a clean stop leaves to be synced.
+func (l *Log) finish() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.active()
+	if s.trim {
+		h, err := s.log.acquire(false)
+		if err != nil {
+			return l.dir.refuse("open segment", err)
+		}
+		defer s.log.release()
+		if err := h.Truncate(s.size.Load()); err != nil {
+			return l.dir.refuse("trim segment", err)
+		}
+	}
+	if s.size.Load() > 0 {
+		s.noteTime()
+		l.unsynced = append(l.unsynced, s.prefix+indexSuffix, s.prefix+timeSuffix)
+	}
+	if err := l.dir.note("write index", s.flushIndexes()); err != nil {
+		return err
+	}
+	if l.end.Load() == 0 {
+		return nil
+	}
+	if err := l.writeSnapshot(); err != nil {
+		return l.dir.refuse("write snapshot", err)
+	}
+	return nil
+}
+
+// release lets go of files and timers. The caller holds mu.
+func (l *Log) release() {
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	for _, s := range l.dirty {
+		s.dirty = false
+		s.log.release()
+	}
+	l.dirty, l.unsynced = nil, nil
+	for _, s := range *l.segs.Load() {
+		s.log.retire()
+		s.offsets.file.retire()
+		s.times.file.retire()
+	}
+}
+
+// close is the end of Run.
+func (d *Dir) close() error {
+	d.mu.Lock()
+	d.closed = true
+	epoch := d.epoch
+	d.mu.Unlock()
+	logs := d.openLogs()
+	err := d.Err()
+	for _, l := range logs {
+		if err == nil {
+			err = l.finish()
+		}
+	}
+	if err == nil {
+		err = d.sync(logs)
+	}
+	if err == nil {
+		err = d.Checkpoint()
+	}
+	d.removeTrash(true)
+	if err == nil {
+		err = env.WriteFileAtomic(d.env.FS, filepath.Join(d.path, cleanFile), encodeClean(epoch))
+	}
+	d.tellOfflineIf(err)
+	for _, l := range logs {
+		l.closed.Store(true)
+		l.mu.Lock()
+		l.release()
+		l.mu.Unlock()
+	}
+	if err != nil {
+		err = fmt.Errorf("stop log directory %s: %w", d.path, err)
+	}
+	return errors.Join(err, d.lock.Close())
+}
+
+func (d *Dir) tellOfflineIf(err error) {
+	if errors.Is(err, ErrOffline) {
+		d.tellOffline(err)
+	}
+}

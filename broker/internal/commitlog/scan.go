@@ -1,0 +1,103 @@
+package commitlog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/weirstream/weir/broker/internal/record"
+)
+
+const (
+	headerChunk = 4 << 10   // read at once when only headers are wanted
+	bodyChunk   = 256 << 10 // read at once when whole batches are
+	// maxBatch is what a length field may say before it is taken for garbage.
+	maxBatch = 256 << 20
+)
+
+// scanner walks the batches of a segment's file without decoding them. Its buffer is reused:
+// what next returns is valid until the following call.
+type scanner struct {
+	src   io.ReaderAt
+	pos   int64 // of the batch that next returns
+	end   int64
+	chunk int
+	whole bool // next returns whole batches, else only their headers
+	buf   []byte
+	at    int64 // file position of buf[0]
+}
+
+func (s *scanner) reset(src io.ReaderAt, from, end int64, whole bool) {
+	s.src, s.pos, s.end, s.whole, s.at = src, from, end, whole, from
+	s.buf = s.buf[:0]
+	s.chunk = headerChunk
+	if whole {
+		s.chunk = bodyChunk
+	}
+}
+
+// next returns the batch at pos and moves behind it. The error is io.EOF at the end, wraps
+// record.ErrShort or record.ErrCorrupt for bytes that are no batch, or is one of reading.
+func (s *scanner) next() (b record.Batch, pos int64, err error) {
+	pos = s.pos
+	if pos >= s.end {
+		return nil, pos, io.EOF
+	}
+	if s.end-pos < record.HeaderSize {
+		return nil, pos, fmt.Errorf("%w: %d bytes at position %d", record.ErrShort, s.end-pos, pos)
+	}
+	head, err := s.bytes(record.HeaderSize)
+	if err != nil {
+		return nil, pos, err
+	}
+	b = record.Batch(head)
+	size := int64(b.Length())
+	switch {
+	case b.Magic() != record.Magic || size < record.HeaderSize || size > maxBatch || b.LastOffsetDelta() < 0 || b.BaseOffset() < 0:
+		return nil, pos, fmt.Errorf("%w: no batch at position %d", record.ErrCorrupt, pos)
+	case size > s.end-pos:
+		return nil, pos, fmt.Errorf("%w: %d of %d bytes at position %d", record.ErrShort, s.end-pos, size, pos)
+	}
+	if s.whole {
+		if b, err = s.bytes(int(size)); err != nil {
+			return nil, pos, err
+		}
+	}
+	s.pos += size
+	return b, pos, nil
+}
+
+// bytes returns n bytes at pos; n was checked against end.
+func (s *scanner) bytes(n int) ([]byte, error) {
+	if off := s.pos - s.at; off >= 0 && off+int64(n) <= int64(len(s.buf)) {
+		return s.buf[off : off+int64(n)], nil
+	}
+	want := int(min(s.end-s.pos, int64(max(n, s.chunk))))
+	if cap(s.buf) < want {
+		s.buf = make([]byte, want)
+	}
+	s.buf, s.at = s.buf[:want], s.pos
+	if err := readFull(s.src, s.buf, s.pos); err != nil {
+		s.buf = s.buf[:0]
+		return nil, err
+	}
+	return s.buf[:n], nil
+}
+
+// readFull reads all of p; an early end of the file means that it was cut underneath the reader.
+func readFull(src io.ReaderAt, p []byte, off int64) error {
+	n, err := src.ReadAt(p, off)
+	if n == len(p) {
+		return nil
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("read log: %w", err)
+}
+
+// isDamage tells bytes that are no batch from trouble in reading them.
+func isDamage(err error) bool {
+	return errors.Is(err, record.ErrShort) || errors.Is(err, record.ErrCorrupt) ||
+		errors.Is(err, record.ErrInvalid) || errors.Is(err, record.ErrOldFormat)
+}

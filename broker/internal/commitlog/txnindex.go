@@ -1,0 +1,163 @@
+package commitlog
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/weirstream/weir/internal/env"
+)
+
+// A .txnindex holds the aborted transactions whose markers lie in its segment, in the order of
+// the markers: version int16 (0), producer id, first offset, last offset and last stable offset,
+// each int64.
+const txnWidth = 2 + 4*8
+
+// txnIndex is what a log knows of aborted transactions; they are few, so all are in memory.
+type txnIndex struct {
+	mu   sync.RWMutex
+	list []AbortedTxn // by Last
+}
+
+// AbortedIn returns the aborted transactions that have batches in [from, to), by the offset of
+// their markers.
+func (l *Log) AbortedIn(from, to int64) []AbortedTxn {
+	l.txns.mu.RLock()
+	defer l.txns.mu.RUnlock()
+	var out []AbortedTxn
+	for _, t := range l.txns.list {
+		if t.Last >= from && t.First < to {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// AppendAborted notes aborted transactions, in the order of their markers, after the markers were
+// appended. Those that are known already are passed over. The next sync makes them durable.
+func (l *Log) AppendAborted(txns ...AbortedTxn) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.usable(); err != nil {
+		return err
+	}
+	for _, t := range txns {
+		if l.txns.knows(t.Last) {
+			continue
+		}
+		if err := l.writeAborted(t); err != nil {
+			return l.dir.refuse("write transaction index", err)
+		}
+	}
+	return nil
+}
+
+func (x *txnIndex) knows(last int64) bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return len(x.list) > 0 && x.list[len(x.list)-1].Last >= last
+}
+
+func (l *Log) writeAborted(t AbortedTxn) error {
+	s := l.segmentOf(t.Last)
+	name := s.prefix + txnSuffix
+	f, err := l.dir.env.FS.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	size, err := f.Size()
+	if err == nil {
+		_, err = f.WriteAt(encodeTxn(t), size/txnWidth*txnWidth)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	l.unsynced = append(l.unsynced, name)
+	l.newFiles = true
+	l.txns.mu.Lock()
+	defer l.txns.mu.Unlock()
+	l.txns.list = append(l.txns.list, t)
+	return nil
+}
+
+// segmentOf returns the segment that holds an offset, the first for one before it.
+func (l *Log) segmentOf(offset int64) *segment {
+	segs := *l.segs.Load()
+	i, found := slices.BinarySearchFunc(segs, offset, func(s *segment, o int64) int {
+		return int(min(1, max(-1, s.base-o)))
+	})
+	if !found {
+		i--
+	}
+	return segs[max(0, i)]
+}
+
+func encodeTxn(t AbortedTxn) []byte {
+	be := binary.BigEndian
+	b := be.AppendUint16(nil, 0)
+	for _, v := range []int64{t.ProducerID, t.First, t.Last, t.LastStable} {
+		b = be.AppendUint64(b, uint64(v))
+	}
+	return b
+}
+
+// loadAborted reads the indexes of all segments; entries beyond the log's end, and what follows
+// the first that makes no sense, are passed over.
+func (l *Log) loadAborted() error {
+	end := l.end.Load()
+	for _, s := range *l.segs.Load() {
+		data, err := env.ReadFile(l.dir.env.FS, s.prefix+txnSuffix)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for ; len(data) >= txnWidth; data = data[txnWidth:] {
+			be := binary.BigEndian
+			t := AbortedTxn{
+				ProducerID: int64(be.Uint64(data[2:])), First: int64(be.Uint64(data[10:])),
+				Last: int64(be.Uint64(data[18:])), LastStable: int64(be.Uint64(data[26:])),
+			}
+			if be.Uint16(data) != 0 || t.First > t.Last || t.Last < s.base || t.Last >= end || l.txns.knows(t.Last) {
+				break
+			}
+			l.txns.list = append(l.txns.list, t)
+		}
+	}
+	return nil
+}
+
+// cutAborted forgets transactions whose markers lie at or beyond end, and rewrites the index of
+// the segment that ends the log.
+func (l *Log) cutAborted(end int64) error {
+	l.txns.mu.Lock()
+	defer l.txns.mu.Unlock()
+	n := len(l.txns.list)
+	l.txns.list = slices.DeleteFunc(l.txns.list, func(t AbortedTxn) bool { return t.Last >= end })
+	if n == len(l.txns.list) {
+		return nil
+	}
+	s := l.active()
+	var data []byte
+	for _, t := range l.txns.list {
+		if t.Last >= s.base {
+			data = append(data, encodeTxn(t)...)
+		}
+	}
+	name := s.prefix + txnSuffix
+	l.unsynced = append(l.unsynced, name)
+	l.newFiles = true
+	return env.WriteFile(l.dir.env.FS, name, data)
+}
+
+// cutAbortedStart forgets transactions that lie before the log's start.
+func (x *txnIndex) cutAbortedStart(start int64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.list = slices.DeleteFunc(x.list, func(t AbortedTxn) bool { return t.Last < start })
+}
