@@ -13,7 +13,7 @@
 //   - After a write or sync has failed with anything but a full disk, the directory is offline:
 //     nothing is tried again, because a second fsync can succeed over bytes that are gone.
 //
-// Lock order: Dir.round, then Log.mu, then those of indexes, files and the maps of Dir.
+// Lock order: Dir.roundMu, Dir.points, Log.mu, then those of indexes, files and the maps of Dir.
 package commitlog
 
 import (

@@ -55,7 +55,8 @@ type Dir struct {
 	spare   []*Log
 	wake    chan struct{}
 
-	points     sync.Mutex // guards the checkpoints and orders their writing
+	points     sync.Mutex  // guards the checkpoints and orders their writing
+	gone       map[tp]bool // deleted since they were last written
 	recovery   *checkpoint
 	starts     *checkpoint
 	watermarks *checkpoint
@@ -79,7 +80,7 @@ type trash struct {
 func OpenDir(e env.Env, path string, o DirOptions) (*Dir, error) {
 	d := &Dir{
 		env: e, path: path, options: o.withDefaults(), logger: o.Logger, faults: o.Faults, epoch: -1,
-		wake: make(chan struct{}, 1), logs: map[tp]*Log{},
+		wake: make(chan struct{}, 1), logs: map[tp]*Log{}, gone: map[tp]bool{},
 	}
 	if d.logger == nil {
 		d.logger = slog.New(slog.DiscardHandler)
@@ -215,8 +216,8 @@ func (d *Dir) begin(fresh bool) error {
 		if err := env.WriteFileAtomic(d.env.FS, filepath.Join(d.path, metaFile), d.meta.encode()); err != nil {
 			return err
 		}
-		if err := d.env.FS.SyncDir(filepath.Dir(d.path)); err != nil {
-			return fmt.Errorf("sync parent of log directory: %w", err)
+		if err := d.syncParents(); err != nil {
+			return err
 		}
 	}
 	marker := filepath.Join(d.path, cleanFile)
@@ -234,6 +235,19 @@ func (d *Dir) begin(fresh bool) error {
 		return err
 	}
 	return d.collectTrash()
+}
+
+// syncParents makes the directory's own entry durable, and those above it, which may be new too.
+func (d *Dir) syncParents() error {
+	for dir := filepath.Clean(d.path); ; dir = filepath.Dir(dir) {
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return nil
+		}
+		if err := d.env.FS.SyncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("sync parent of log directory: %w", err)
+		}
+	}
 }
 
 // collectTrash finds the directories of logs that were deleted before the last stop.
@@ -394,6 +408,9 @@ func (d *Dir) Delete(topic string, partition int32) error {
 	if err != nil {
 		return d.refuse("delete log", err)
 	}
+	d.points.Lock()
+	d.gone[t] = true
+	d.points.Unlock()
 	d.discard(delay, to)
 	return nil
 }

@@ -309,16 +309,10 @@ func (l *Log) roll(base int64) error {
 	if err := l.writeSnapshot(); err != nil {
 		return err
 	}
-	s := l.newSegment(base)
-	h, err := s.log.acquire(true)
+	s, err := l.createSegment(base)
 	if err != nil {
 		return err
 	}
-	defer s.log.release()
-	if err := h.Truncate(0); err != nil {
-		return fmt.Errorf("empty segment: %w", err)
-	}
-	l.newFiles = true
 	segs := append(slices.Clone(*l.segs.Load()), s)
 	if old.size.Load() == 0 {
 		segs = slices.Delete(segs, len(segs)-2, len(segs)-1)
@@ -353,6 +347,22 @@ func (l *Log) newSegment(base int64) *segment {
 	s.jitter = l.dir.random(l.config.Load().SegmentJitterMs)
 	s.loaded.Store(true)
 	return s
+}
+
+// createSegment makes the file of a segment, so that the log's end is on disk even while it is
+// empty.
+func (l *Log) createSegment(base int64) (*segment, error) {
+	s := l.newSegment(base)
+	h, err := s.log.acquire(true)
+	if err != nil {
+		return nil, err
+	}
+	defer s.log.release()
+	if err := h.Truncate(0); err != nil {
+		return nil, fmt.Errorf("empty segment: %w", err)
+	}
+	l.newFiles = true
+	return s, nil
 }
 
 // writeSnapshot saves the follower's state at the log's end; the next sync covers the file. The

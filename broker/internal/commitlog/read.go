@@ -76,11 +76,7 @@ func (l *Log) Read(from, upTo int64, maxBytes int, minOne bool) (Range, error) {
 		return Range{}, nil
 	}
 	segs := *l.segs.Load()
-	first := l.segmentOf(from)
-	for _, s := range segs {
-		if s.base < first.base {
-			continue
-		}
+	for _, s := range segs[holding(segs, from):] {
 		if s.base >= upTo {
 			break
 		}

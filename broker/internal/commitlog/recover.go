@@ -13,11 +13,10 @@ import (
 	"github.com/weirstream/weir/internal/env"
 )
 
-// contents are the files of a log's directory by what they are.
+// contents are the segments of a log's directory.
 type contents struct {
-	sizes     map[int64]int64 // of .log files, by base offset
-	bases     []int64
-	snapshots []int64 // by offset
+	sizes map[int64]int64 // of .log files, by base offset
+	bases []int64
 }
 
 // recover brings the log to life from the entries of its directory, none for a new one: it cuts
@@ -38,6 +37,11 @@ func (l *Log) recover(entries []fs.DirEntry) error {
 	}
 	if len(files.bases) == 0 {
 		files.bases = []int64{start}
+		if start > 0 {
+			if _, err := l.createSegment(start); err != nil {
+				return err
+			}
+		}
 	}
 	segs := make([]*segment, len(files.bases))
 	for i, base := range files.bases {
@@ -60,7 +64,7 @@ func (l *Log) recover(entries []fs.DirEntry) error {
 	if err := l.loadAborted(); err != nil {
 		return err
 	}
-	if err := l.loadFollower(); err != nil {
+	if err := l.loadFollower(snapshots(entries)); err != nil {
 		return err
 	}
 	l.point.Store(min(point, end))
@@ -68,12 +72,20 @@ func (l *Log) recover(entries []fs.DirEntry) error {
 	if err := l.writeTopicID(entries); err != nil {
 		return err
 	}
-	if !changed && end <= max(point, l.start.Load()) || clean {
-		l.synced.Store(end)
-		return nil
+	if !clean && point == 0 && len(entries) > 0 {
+		l.unsynced = append(l.unsynced, filepath.Join(l.path, topicFile)) // perhaps it never was
 	}
-	_, err = l.dir.round([]*Log{l})
-	return err
+	if changed || !clean && end > max(point, l.start.Load()) {
+		_, err = l.dir.round([]*Log{l})
+		return err
+	}
+	l.synced.Store(end)
+	for _, s := range l.dirty {
+		s.dirty = false
+		s.log.release()
+	}
+	l.dirty = nil
+	return nil
 }
 
 // sort lists the directory and clears away what no segment needs.
@@ -98,9 +110,7 @@ func (l *Log) sort(entries []fs.DirEntry) (contents, error) {
 			}
 			c.sizes[base] = info.Size()
 			c.bases = append(c.bases, base)
-		case ok && suffix == snapshotSuffix:
-			c.snapshots = append(c.snapshots, base)
-		case ok:
+		case ok && suffix != snapshotSuffix:
 			others = append(others, e.Name())
 		}
 	}
@@ -202,9 +212,9 @@ func (l *Log) recoverSegment(s *segment, point int64, clean bool) (end int64, er
 		return 0, err
 	}
 	defer s.log.release()
+	before := s.size.Load()
 	if clean {
-		end, err = l.walk(s, h, math.MaxInt64, false)
-		if !isDamage(err) {
+		if end, err = l.walk(s, h, math.MaxInt64, false); !isDamage(err) {
 			return end, err
 		}
 	}
@@ -212,32 +222,26 @@ func (l *Log) recoverSegment(s *segment, point int64, clean bool) (end int64, er
 	if err != nil && !isDamage(err) {
 		return 0, err
 	}
-	if isDamage(err) {
+	if s.size.Load() != before {
 		if err := h.Truncate(s.size.Load()); err != nil {
 			return 0, fmt.Errorf("cut segment: %w", err)
 		}
 	}
-	if !clean || err != nil {
-		if _, err := l.holdDirty(s); err != nil {
-			return 0, err
-		}
-	}
-	return end, nil
+	return end, l.holdDirty(s)
 }
 
 // cutAway empties the indexes of an empty segment, those that were read.
 func (s *segment) cutAway() error { return errors.Join(s.offsets.cut(0), s.times.cut(0)) }
 
 // holdDirty keeps a segment's file open until a sync has covered it.
-func (l *Log) holdDirty(s *segment) (env.File, error) {
-	h, err := s.log.acquire(false)
-	if err != nil || s.dirty {
-		return h, err
+func (l *Log) holdDirty(s *segment) error {
+	if _, err := s.log.acquire(false); err != nil {
+		return err
 	}
 	s.dirty = true
 	l.dirty = append(l.dirty, s)
 	l.newFiles = true
-	return h, nil
+	return nil
 }
 
 // walk reads a segment from the last index entry before the offset point to its end, notes what
@@ -294,7 +298,11 @@ func (l *Log) beginAt(start int64) error {
 		return nil
 	}
 	l.dir.logger.Error("log ends before its start", "log", l.tp.String(), "end", l.end.Load(), "start", start)
-	rest := []*segment{l.newSegment(start)}
+	s, err := l.createSegment(start)
+	if err != nil {
+		return err
+	}
+	rest := []*segment{s}
 	l.segs.Store(&rest)
 	l.end.Store(start)
 	for _, s := range slices.Backward(segs) {
@@ -324,19 +332,9 @@ func (l *Log) writeTopicID(entries []fs.DirEntry) error {
 // loadFollower brings the follower to the log's end: the newest snapshot that is whole, then the
 // batches after it. Snapshots beyond the end are removed, and those between segments but for the
 // newest. The caller holds mu, or has the log for itself.
-func (l *Log) loadFollower() error {
+func (l *Log) loadFollower(offsets []int64) error {
 	if l.follower == nil {
 		return nil
-	}
-	entries, err := l.dir.env.FS.ReadDir(l.path)
-	if err != nil {
-		return fmt.Errorf("list: %w", err)
-	}
-	var offsets []int64
-	for _, e := range entries {
-		if o, suffix, ok := parseOffsetName(e.Name()); ok && suffix == snapshotSuffix {
-			offsets = append(offsets, o)
-		}
 	}
 	l.follower.Reset()
 	from, loaded := l.start.Load(), false
@@ -362,6 +360,18 @@ func (l *Log) loadFollower() error {
 		}
 	}
 	return l.replay(from)
+}
+
+// snapshots lists the offsets of a directory's snapshots, in order.
+func snapshots(entries []fs.DirEntry) []int64 {
+	var offsets []int64
+	for _, e := range entries {
+		if o, suffix, ok := parseOffsetName(e.Name()); ok && suffix == snapshotSuffix {
+			offsets = append(offsets, o)
+		}
+	}
+	slices.Sort(offsets)
+	return offsets
 }
 
 // loadSnapshot hands a snapshot to the follower; one that it refuses is removed.
@@ -404,16 +414,26 @@ func (l *Log) replaySegment(s *segment, from int64) error {
 	if err != nil {
 		return err
 	}
-	var control []byte
-	_, _, err = s.find(h, pos, s.size.Load(), func(b record.Batch) bool {
+	sc, done := s.scan(h, pos, s.size.Load(), false)
+	defer done()
+	for {
+		b, at, err := sc.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("replay: %w", err)
+		}
 		if b.LastOffset() < from {
-			return false
+			continue
 		}
 		if b.IsControl() {
-			control = append(control[:0], b[:record.HeaderSize]...)
+			whole := make([]byte, b.Length())
+			if err := readFull(h, whole, at); err != nil {
+				return err
+			}
+			b = whole
 		}
 		l.follower.Replay(b)
-		return false
-	})
-	return err
+	}
 }

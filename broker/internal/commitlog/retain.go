@@ -2,7 +2,6 @@ package commitlog
 
 import (
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/weirstream/weir/broker/internal/record"
@@ -79,10 +78,8 @@ func (l *Log) retain() error {
 func (l *Log) expired() (n int, err error) {
 	c := l.config.Load()
 	segs := *l.segs.Load()
-	var excess int64 = math.MinInt64
-	if c.Delete && c.RetentionBytes > 0 {
-		excess = l.Size() - c.RetentionBytes
-	}
+	sized := c.Delete && c.RetentionBytes > 0
+	excess := l.Size() - c.RetentionBytes
 	for i, s := range segs {
 		last := i == len(segs)-1
 		end := l.end.Load()
@@ -97,7 +94,7 @@ func (l *Log) expired() (n int, err error) {
 		if err != nil {
 			return n, err
 		}
-		tooMuch := excess-size >= 0
+		tooMuch := sized && excess-size >= 0
 		if !old && !tooMuch && (last || end > l.start.Load()) {
 			break
 		}
@@ -164,7 +161,11 @@ func (l *Log) cut(offset int64) error {
 	dropped := segs[keep:]
 	rest := slices.Clone(segs[:keep])
 	if keep == 0 {
-		rest = []*segment{l.newSegment(offset)}
+		s, err := l.createSegment(offset)
+		if err != nil {
+			return err
+		}
+		rest = []*segment{s}
 		l.start.Store(offset)
 	}
 	s := rest[len(rest)-1]
@@ -180,6 +181,7 @@ func (l *Log) cut(offset int64) error {
 	l.synced.Store(min(l.synced.Load(), end))
 	l.point.Store(min(l.point.Load(), end))
 	l.start.Store(min(l.start.Load(), end))
+	l.hw.Store(min(l.hw.Load(), end))
 	l.mark.Store(nil)
 	l.epochs.cutEnd(end)
 	for _, s := range slices.Backward(dropped) {
@@ -193,7 +195,11 @@ func (l *Log) cut(offset int64) error {
 	if err := l.saveEpochs(); err != nil {
 		return err
 	}
-	if err := l.loadFollower(); err != nil {
+	entries, err := l.dir.env.FS.ReadDir(l.path)
+	if err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	if err := l.loadFollower(snapshots(entries)); err != nil {
 		return err
 	}
 	if l.dir.faults.SkipSync {

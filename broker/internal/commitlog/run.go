@@ -105,7 +105,7 @@ func (d *Dir) Checkpoint() error {
 			candidates[l] = at
 		}
 	}
-	offsets := maps.Clone(d.recovery.disk)
+	offsets := d.present(d.recovery)
 	for l, at := range candidates {
 		offsets[l.tp] = at
 	}
@@ -115,7 +115,21 @@ func (d *Dir) Checkpoint() error {
 	for l, at := range candidates {
 		l.point.Store(at)
 	}
-	return errors.Join(d.writeStarts(), d.writeWatermarks())
+	err := errors.Join(d.writeStarts(), d.writeWatermarks())
+	if err == nil {
+		clear(d.gone)
+	}
+	return err
+}
+
+// present returns what a checkpoint holds of partitions that were not deleted. The caller holds
+// points.
+func (d *Dir) present(c *checkpoint) map[tp]int64 {
+	offsets := maps.Clone(c.disk)
+	for t := range d.gone {
+		delete(offsets, t)
+	}
+	return offsets
 }
 
 // candidate returns the recovery point that the log can have, after seeing to it that the leader
@@ -168,6 +182,7 @@ func (d *Dir) lowerPoint(l *Log, to int64) error {
 func (d *Dir) forgetPoints(t tp) error {
 	d.points.Lock()
 	defer d.points.Unlock()
+	delete(d.gone, t)
 	for _, c := range []*checkpoint{d.recovery, d.starts, d.watermarks} {
 		offsets := maps.Clone(c.disk)
 		delete(offsets, t)
@@ -181,7 +196,7 @@ func (d *Dir) forgetPoints(t tp) error {
 // writeStarts checkpoints the start offsets that the names of the segments do not tell. The
 // caller holds points.
 func (d *Dir) writeStarts() error {
-	offsets := maps.Clone(d.starts.disk)
+	offsets := d.present(d.starts)
 	for _, l := range d.openLogs() {
 		delete(offsets, l.tp)
 		if start := l.start.Load(); start > (*l.segs.Load())[0].base {
@@ -205,7 +220,7 @@ func (d *Dir) checkpointWatermarks() error {
 
 // writeWatermarks checkpoints the high watermarks. The caller holds points.
 func (d *Dir) writeWatermarks() error {
-	offsets := maps.Clone(d.watermarks.disk)
+	offsets := d.present(d.watermarks)
 	for _, l := range d.openLogs() {
 		offsets[l.tp] = l.hw.Load()
 	}

@@ -63,7 +63,8 @@ func (x *txnIndex) knows(last int64) bool {
 }
 
 func (l *Log) writeAborted(t AbortedTxn) error {
-	s := l.segmentOf(t.Last)
+	segs := *l.segs.Load()
+	s := segs[holding(segs, t.Last)]
 	name := s.prefix + txnSuffix
 	f, err := l.dir.env.FS.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o640)
 	if err != nil {
@@ -84,16 +85,15 @@ func (l *Log) writeAborted(t AbortedTxn) error {
 	return nil
 }
 
-// segmentOf returns the segment that holds an offset, the first for one before it.
-func (l *Log) segmentOf(offset int64) *segment {
-	segs := *l.segs.Load()
+// holding returns the index of the segment that holds an offset, 0 for an offset before all.
+func holding(segs []*segment, offset int64) int {
 	i, found := slices.BinarySearchFunc(segs, offset, func(s *segment, o int64) int {
 		return int(min(1, max(-1, s.base-o)))
 	})
 	if !found {
 		i--
 	}
-	return segs[max(0, i)]
+	return max(0, i)
 }
 
 func encodeTxn(t AbortedTxn) []byte {
