@@ -1,0 +1,337 @@
+package data
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/weirstream/weir/broker/internal/api/route"
+	"github.com/weirstream/weir/broker/internal/fetchsession"
+	"github.com/weirstream/weir/broker/internal/metadata"
+	"github.com/weirstream/weir/broker/internal/partition"
+	"github.com/weirstream/weir/broker/internal/wire"
+	"github.com/weirstream/weir/internal/env"
+)
+
+// DefaultFetchMaxBytes is Kafka's fetch.max.bytes.
+const DefaultFetchMaxBytes = 55 << 20
+
+// Fetch answers Fetch (1): whole batches from the offsets that are asked for, at
+// once or as soon as there are min bytes, at the latest after max wait. At least
+// one batch is returned where there is one, however large.
+//
+// Versions: 4 isolation level; 5 log start offset; 7 sessions (KIP-227); 9 leader
+// epochs (KIP-320); 10 zstd (KIP-110); 11 rack (KIP-392, ignored); 12 flexible; 13
+// topic ids (KIP-516); 15 replica state as a tag; 16 leader hints (KIP-951); 17 and
+// 18 fields of replicas.
+func Fetch(d Deps) route.Route {
+	if d.FetchMaxBytes == 0 {
+		d.FetchMaxBytes = DefaultFetchMaxBytes
+	}
+	sessions := &fetchSessions{cache: fetchsession.NewCache(fetchsession.DefaultSlots, fetchsession.DefaultSettle, d.Random)}
+	return route.NewRaw[*kmsg.FetchRequest](4, 18, func(_ context.Context, s *route.Session, version int16, body []byte) (route.Response, *route.Pending, error) {
+		f := &fetch{deps: &d, sessions: sessions, session: s}
+		if err := f.request.read(version, body); err != nil {
+			return nil, nil, err
+		}
+		return f, f.start(), nil
+	})
+}
+
+// fetchSessions is the cache of sessions behind its lock.
+type fetchSessions struct {
+	mu    sync.Mutex
+	cache *fetchsession.Cache
+}
+
+func (s *fetchSessions) begin(now time.Time, r fetchsession.Request) (fetchsession.Fetch, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cache.Begin(now, r)
+}
+
+func (s *fetchSessions) tell(f *fetchsession.Fetch, answers []fetchsession.Answer, tell []bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cache.Tell(f, answers, tell)
+}
+
+// fetch is one request while it waits, and its answer.
+type fetch struct {
+	deps     *Deps
+	sessions *fetchSessions
+	session  *route.Session
+	request  fetchRequest
+	err      error // concerns the whole request
+	within   fetchsession.Fetch
+
+	pending *route.Pending
+	mu      sync.Mutex // guards what follows, and the wait
+	done    bool
+	timer   env.Timer
+	cancels []func()
+}
+
+// start takes the request into its session and returns nil when it can be answered
+// at once. Otherwise it waits for the partitions and the clock.
+func (f *fetch) start() *route.Pending {
+	if f.request.replica >= 0 { // no broker fetches through a client's listener
+		f.err = kerr.ClusterAuthorizationFailed
+		return nil
+	}
+	if f.within, f.err = f.sessions.begin(f.deps.Clock.Now(), f.request.session); f.err != nil {
+		return nil
+	}
+	if f.request.maxWait <= 0 || len(f.within.Partitions) == 0 {
+		return nil
+	}
+	parts, ready := f.look()
+	if ready {
+		return nil
+	}
+	f.pending = route.NewPending()
+	f.wait(parts)
+	return f.pending
+}
+
+// look finds the partitions and says whether there is something to answer: enough
+// bytes, or an error, which is not worth waiting with.
+func (f *fetch) look() (parts []*partition.Partition, ready bool) {
+	parts = make([]*partition.Partition, len(f.within.Partitions))
+	finder := f.finder()
+	for i := range f.within.Partitions {
+		p, err := finder.find(&f.within.Partitions[i].Key)
+		if err != nil {
+			return nil, true
+		}
+		parts[i] = p
+	}
+	return parts, f.enough(parts)
+}
+
+// wait registers with every partition, and looks again: an append in between is
+// either seen here or reported to Advanced.
+func (f *fetch) wait(parts []*partition.Partition) {
+	f.mu.Lock()
+	f.timer = f.deps.Clock.AfterFunc(f.request.maxWait, f.Hurry)
+	f.cancels = make([]func(), len(parts))
+	for i, p := range parts {
+		f.cancels[i] = p.Watch(&fetchWatch{f, i})
+	}
+	f.mu.Unlock()
+	if f.enough(parts) {
+		f.Hurry()
+	}
+}
+
+// fetchWatch watches one partition of a waiting fetch.
+type fetchWatch struct {
+	fetch *fetch
+	at    int
+}
+
+// Advanced ends the wait when the partition has something to tell.
+func (w *fetchWatch) Advanced(p *partition.Partition) {
+	if n, err := w.fetch.readable(p, w.at); err != nil || n >= w.fetch.request.minBytes {
+		w.fetch.Hurry()
+		return
+	}
+	if w.fetch.request.minBytes > 1 && len(w.fetch.within.Partitions) > 1 {
+		if _, ready := w.fetch.look(); ready {
+			w.fetch.Hurry()
+		}
+	}
+}
+
+// Hurry ends the wait: the answer is due.
+func (f *fetch) Hurry() {
+	f.mu.Lock()
+	if f.pending == nil || f.done {
+		f.mu.Unlock()
+		return
+	}
+	f.done = true
+	f.timer.Stop()
+	cancels := f.cancels
+	f.cancels = nil
+	f.mu.Unlock()
+	for _, cancel := range cancels {
+		cancel()
+	}
+	f.pending.Complete()
+}
+
+// enough says that the partitions together have the bytes that are asked for, or
+// one of them an error.
+func (f *fetch) enough(parts []*partition.Partition) bool {
+	sum := 0
+	for i, p := range parts {
+		n, err := f.readable(p, i)
+		if sum += n; err != nil || sum >= f.request.minBytes {
+			return true
+		}
+	}
+	return false
+}
+
+// readable tells about how many bytes partition i has for this fetch, no more than
+// it would return, or why it cannot be read.
+func (f *fetch) readable(p *partition.Partition, i int) (int, error) {
+	r := f.readRequest(i)
+	if f.request.minBytes <= 1 {
+		limit := p.HighWatermark()
+		if r.ReadCommitted {
+			limit = p.LastStable()
+		}
+		if limit > r.Offset {
+			return 1, nil
+		}
+	}
+	r.MinOne = true
+	res, err := p.Read(r)
+	if err != nil {
+		return 0, err
+	}
+	n := res.Range.Len()
+	if n > 0 {
+		res.Range.Release()
+	}
+	return n, nil
+}
+
+func (f *fetch) readRequest(i int) partition.ReadRequest {
+	p := &f.within.Partitions[i]
+	return partition.ReadRequest{
+		Offset: p.Offset, MaxBytes: int(p.MaxBytes), ReadCommitted: f.request.readCommitted,
+		CurrentEpoch: p.CurrentEpoch, LastFetchedEpoch: -1,
+	}
+}
+
+// finder resolves the topics of one fetch, whose partitions mostly come topic by topic.
+type finder struct {
+	fetch *fetch
+	image *metadata.Image
+	last  *topicRef // nil at first
+	key   fetchsession.Key
+}
+
+func (f *fetch) finder() *finder { return &finder{fetch: f, image: f.deps.Image()} }
+
+// find returns the partition that a key names; last is its topic.
+func (n *finder) find(k *fetchsession.Key) (*partition.Partition, error) {
+	if n.last == nil || n.key.TopicID != k.TopicID || n.key.Topic != k.Topic {
+		f := n.fetch
+		n.key = *k
+		n.last = &topicRef{name: k.Topic, id: k.TopicID}
+		f.deps.resolve(n.image, f.session, route.Read, n.last, f.request.version)
+	}
+	return n.fetch.deps.find(n.last, k.Index)
+}
+
+var _ route.Poll = (*fetch)(nil)
+
+// leastFetchPart and leastFetchTopic are the fewest bytes of a partition and of a topic in a request.
+const (
+	leastFetchPart  = 16
+	leastFetchTopic = 3
+)
+
+// fetchRequest is what a Fetch request asks for.
+type fetchRequest struct {
+	version       int16
+	replica       int32
+	maxWait       time.Duration
+	minBytes      int
+	maxBytes      int
+	readCommitted bool
+	session       fetchsession.Request
+}
+
+func (q *fetchRequest) flexible() bool { return q.version >= 12 }
+
+// read reads the request.
+func (q *fetchRequest) read(version int16, body []byte) error {
+	q.version = version
+	r := wire.NewReader(body, q.flexible())
+	q.replica = -1
+	if version < 15 {
+		q.replica = r.Int32()
+	}
+	q.maxWait = time.Duration(r.Int32()) * time.Millisecond
+	q.minBytes = int(r.Int32())
+	q.maxBytes = int(r.Int32())
+	q.readCommitted = r.Int8() == 1
+	q.session = fetchsession.Request{Epoch: fetchsession.NoSession, ByID: version >= byID}
+	if version >= 7 {
+		q.session.ID, q.session.Epoch = r.Int32(), r.Int32()
+	}
+	q.readTopics(&r)
+	if version >= 7 {
+		q.readForgotten(&r)
+	}
+	if version >= 11 {
+		r.String() // the client's rack
+	}
+	r.Tags(func(tag uint32, value []byte) {
+		if tag == 1 { // ReplicaState: id, epoch
+			state := wire.NewReader(value, true)
+			q.replica = state.Int32()
+		}
+	})
+	return r.Done()
+}
+
+func (q *fetchRequest) readTopics(r *wire.Reader) {
+	topics := 0
+	for range r.ArrayLen(leastFetchTopic) {
+		t := readTopic(r, q.version)
+		for range r.ArrayLen(leastFetchPart) {
+			p := fetchsession.Partition{
+				Key:          fetchsession.Key{Topic: t.name, TopicID: t.id, Index: r.Int32()},
+				CurrentEpoch: -1, FetchedEpoch: -1,
+			}
+			if q.version >= 9 {
+				p.CurrentEpoch = r.Int32()
+			}
+			p.Offset = r.Int64()
+			if q.version >= 12 {
+				p.FetchedEpoch = r.Int32()
+			}
+			if q.version >= 5 {
+				r.Int64() // the log start of a replica
+			}
+			p.MaxBytes = r.Int32()
+			r.Tags(nil) // directory and watermark of a replica
+			if !r.Ok() {
+				return
+			}
+			q.session.Fetch = append(q.session.Fetch, p)
+		}
+		r.Tags(nil)
+		if topics++; topics+len(q.session.Fetch) > maxPartitions {
+			r.Fail("it has too many partitions")
+		}
+		if !r.Ok() {
+			return
+		}
+	}
+}
+
+func (q *fetchRequest) readForgotten(r *wire.Reader) {
+	for range r.ArrayLen(leastFetchTopic) {
+		t := readTopic(r, q.version)
+		for range r.ArrayLen(4) {
+			index := r.Int32()
+			if !r.Ok() {
+				return
+			}
+			q.session.Forget = append(q.session.Forget, fetchsession.Key{Topic: t.name, TopicID: t.id, Index: index})
+		}
+		if r.Tags(nil); !r.Ok() {
+			return
+		}
+	}
+}
