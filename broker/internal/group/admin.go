@@ -85,7 +85,7 @@ func (t *turn) deleteGroup(e *DeleteGroup) {
 			t.dropOffset(offsetKey{g.id, w.Topic, partition})
 		}
 	}
-	t.write(appendMetadataKey(nil, g.id), nil)
+	t.write(encodeMetadataKey(g.id), nil)
 	t.forget(g)
 	t.answer(nil)
 }

@@ -208,8 +208,7 @@ func code(err error) string {
 	if err == nil {
 		return "ok"
 	}
-	var k *kerr.Error
-	if errors.As(err, &k) {
+	if k, ok := errors.AsType[*kerr.Error](err); ok {
 		return k.Message
 	}
 	return err.Error()

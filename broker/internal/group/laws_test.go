@@ -42,14 +42,14 @@ func TestLaws(t *testing.T) {
 func portrait(d *durable) any {
 	out := map[string]string{}
 	for id, g := range d.groups {
-		out["group "+id] = fmt.Sprintf("%q", appendMetadata(nil, g))
+		out["group "+id] = fmt.Sprintf("%q", encodeMetadata(g))
 	}
 	for id, g := range d.offsets {
 		for topic, slots := range g.topics {
 			for p, s := range slots {
 				for name, o := range map[string]*Offset{"latest": s.latest, "committed": s.committed} {
 					if o != nil {
-						out[fmt.Sprintf("%s %s/%s/%d", name, id, topic, p)] = fmt.Sprintf("%q", appendOffset(nil, o))
+						out[fmt.Sprintf("%s %s/%s/%d", name, id, topic, p)] = fmt.Sprintf("%q", encodeOffset(o))
 					}
 				}
 			}
@@ -57,7 +57,7 @@ func portrait(d *durable) any {
 	}
 	for id, pending := range d.txns {
 		for key, o := range pending {
-			out[fmt.Sprintf("txn %d %v", id, key)] = fmt.Sprintf("%q", appendOffset(nil, o))
+			out[fmt.Sprintf("txn %d %v", id, key)] = fmt.Sprintf("%q", encodeOffset(o))
 		}
 	}
 	return out
@@ -152,11 +152,11 @@ func drawRecord(t *rapid.T) machine.Record {
 	case 0:
 		r = machine.Record{Key: rapid.SliceOfN(rapid.Byte(), 0, 20).Draw(t, "key"), Value: rapid.SliceOfN(rapid.Byte(), 0, 60).Draw(t, "value")}
 	case 1:
-		r = machine.Record{Key: appendOffsetKey(nil, offsetKey{group, "t", 0}), Value: appendOffset(nil, &Offset{
+		r = machine.Record{Key: encodeOffsetKey(offsetKey{group, "t", 0}), Value: encodeOffset(&Offset{
 			Offset: rapid.Int64().Draw(t, "offset"), ExpireTime: rapid.Int64Range(-1, 1).Draw(t, "expire"),
 		})}
 	default:
-		r = machine.Record{Key: appendMetadataKey(nil, group), Value: appendMetadata(nil, drawMetadata(t))}
+		r = machine.Record{Key: encodeMetadataKey(group), Value: encodeMetadata(drawMetadata(t))}
 	}
 	if rapid.IntRange(0, 3).Draw(t, "tombstone") == 0 {
 		r.Value = nil

@@ -153,7 +153,7 @@ func (t *turn) write(key, value []byte) {
 	t.effects.Records = append(t.effects.Records, machine.Record{Key: key, Value: value})
 }
 
-func (t *turn) dropOffset(key offsetKey) { t.write(appendOffsetKey(nil, key), nil) }
+func (t *turn) dropOffset(key offsetKey) { t.write(encodeOffsetKey(key), nil) }
 
 // find returns a group that has members, promised ids, or a place in the log.
 func (t *turn) find(id string) *classic {

@@ -58,7 +58,7 @@ func (t *turn) commitOffset(e *CommitOffsets, o *CommitOffset) {
 	if e.Retention >= 0 {
 		v.ExpireTime = t.now.Add(e.Retention).UnixMilli()
 	}
-	t.write(appendOffsetKey(nil, offsetKey{e.Group, o.Topic, o.Partition}), appendOffset(nil, &v))
+	t.write(encodeOffsetKey(offsetKey{e.Group, o.Topic, o.Partition}), encodeOffset(&v))
 }
 
 // strangerCommit decides whether a commit may create its group: only for a client that does not use
@@ -222,7 +222,7 @@ func (t *turn) expireOffsets() {
 		if kept || g.state != Empty || len(g.promised) > 0 || t.durable.inTransaction(id) {
 			continue
 		}
-		t.write(appendMetadataKey(nil, id), nil)
+		t.write(encodeMetadataKey(id), nil)
 		t.forget(g)
 	}
 }

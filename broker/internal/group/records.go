@@ -68,26 +68,26 @@ type memberRecord struct {
 	Subscription, Assignment []byte
 }
 
-func appendOffsetKey(b []byte, k offsetKey) []byte {
-	b = binary.BigEndian.AppendUint16(b, keyOffset)
+func encodeOffsetKey(k offsetKey) []byte {
+	b := binary.BigEndian.AppendUint16(nil, keyOffset)
 	b = appendString(b, k.group)
 	b = appendString(b, k.topic)
 	return binary.BigEndian.AppendUint32(b, uint32(k.partition))
 }
 
-func appendMetadataKey(b []byte, group string) []byte {
-	return appendString(binary.BigEndian.AppendUint16(b, keyMetadata), group)
+func encodeMetadataKey(group string) []byte {
+	return appendString(binary.BigEndian.AppendUint16(nil, keyMetadata), group)
 }
 
-func appendOffset(b []byte, o *Offset) []byte {
+func encodeOffset(o *Offset) []byte {
 	if o.ExpireTime >= 0 {
-		b = binary.BigEndian.AppendUint16(b, offsetVersionExpiry)
+		b := binary.BigEndian.AppendUint16(nil, offsetVersionExpiry)
 		b = binary.BigEndian.AppendUint64(b, uint64(o.Offset))
 		b = appendString(b, o.Metadata)
 		b = binary.BigEndian.AppendUint64(b, uint64(o.CommitTime))
 		return binary.BigEndian.AppendUint64(b, uint64(o.ExpireTime))
 	}
-	b = binary.BigEndian.AppendUint16(b, offsetVersion)
+	b := binary.BigEndian.AppendUint16(nil, offsetVersion)
 	b = binary.BigEndian.AppendUint64(b, uint64(o.Offset))
 	b = binary.BigEndian.AppendUint32(b, uint32(o.LeaderEpoch))
 	b = binary.AppendUvarint(b, uint64(len(o.Metadata)+1))
@@ -134,8 +134,8 @@ func readOffset(b []byte) (*Offset, error) {
 	return o, r.end()
 }
 
-func appendMetadata(b []byte, g *metadata) []byte {
-	b = binary.BigEndian.AppendUint16(b, metadataVersion)
+func encodeMetadata(g *metadata) []byte {
+	b := binary.BigEndian.AppendUint16(nil, metadataVersion)
 	b = appendString(b, g.ProtocolType)
 	b = binary.BigEndian.AppendUint32(b, uint32(g.Generation))
 	b = appendNullableString(b, g.Protocol)

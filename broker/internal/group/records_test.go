@@ -35,17 +35,17 @@ func TestGoldenBytes(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		"offset key":           {appendOffsetKey(nil, offsetKey{"g", "t", 5}), "0001 0001 67 0001 74 00000005"},
-		"group key":            {appendMetadataKey(nil, "g"), "0002 0001 67"},
-		"offset":               {appendOffset(nil, offset), "0004 000000000000002a 00000003 02 6d 0000018bcfe56800 00"},
-		"offset with topic id": {appendOffset(nil, &withID), "0004 000000000000002a 00000003 02 6d 0000018bcfe56800 01 00 10 01020000000000000000000000000010"},
-		"offset that expires":  {appendOffset(nil, &expiring), "0001 000000000000002a 0001 6d 0000018bcfe56800 0000018bcfe56801"},
+		"offset key":           {encodeOffsetKey(offsetKey{"g", "t", 5}), "0001 0001 67 0001 74 00000005"},
+		"group key":            {encodeMetadataKey("g"), "0002 0001 67"},
+		"offset":               {encodeOffset(offset), "0004 000000000000002a 00000003 02 6d 0000018bcfe56800 00"},
+		"offset with topic id": {encodeOffset(&withID), "0004 000000000000002a 00000003 02 6d 0000018bcfe56800 01 00 10 01020000000000000000000000000010"},
+		"offset that expires":  {encodeOffset(&expiring), "0001 000000000000002a 0001 6d 0000018bcfe56800 0000018bcfe56801"},
 		"empty group": {
-			appendMetadata(nil, &metadata{ProtocolType: "consumer", Generation: 2, Since: -1}),
+			encodeMetadata(&metadata{ProtocolType: "consumer", Generation: 2, Since: -1}),
 			"0003 0008 636f6e73756d6572 00000002 ffff ffff ffffffffffffffff 00000000",
 		},
 		"group": {
-			appendMetadata(nil, exampleMetadata()),
+			encodeMetadata(exampleMetadata()),
 			"0003 0008 636f6e73756d6572 00000007 0005 72616e6765 0003 612d31 0000018bcfe56800 00000002" +
 				"0003 612d31 ffff 0001 61 000a 2f3132372e302e302e31 0000ea60 00002710 00000002 0102 00000001 03" +
 				"0003 692d32 0001 69 0001 62 0004 2f3a3a31 00000005 00000006 00000000 00000000",
@@ -66,7 +66,7 @@ func TestGoldenBytes(t *testing.T) {
 
 // TestRecordsAgreeWithKmsg reads with one codec what the other wrote, in every version.
 func TestRecordsAgreeWithKmsg(t *testing.T) {
-	for version := int16(0); version <= maxVersion; version++ {
+	for version := range int16(maxVersion + 1) {
 		o := kmsg.OffsetCommitValue{Version: version, Offset: 1 << 40, LeaderEpoch: -1, Metadata: "meta", CommitTimestamp: 5, ExpireTimestamp: -1}
 		if version >= 3 {
 			o.LeaderEpoch = 9
@@ -115,14 +115,14 @@ func TestRecordsAgreeWithKmsg(t *testing.T) {
 	}
 
 	var written kmsg.GroupMetadataValue
-	if err := written.ReadFrom(appendMetadata(nil, exampleMetadata())); err != nil {
+	if err := written.ReadFrom(encodeMetadata(exampleMetadata())); err != nil {
 		t.Fatal(err)
 	}
 	if written.Version != metadataVersion || len(written.Members) != 2 || *written.Members[1].InstanceID != "i" {
 		t.Errorf("kmsg reads %+v", written)
 	}
 	var offset kmsg.OffsetCommitValue
-	if err := offset.ReadFrom(appendOffset(nil, &Offset{Offset: 3, ExpireTime: -1, TopicID: [16]byte{1}})); err != nil {
+	if err := offset.ReadFrom(encodeOffset(&Offset{Offset: 3, ExpireTime: -1, TopicID: [16]byte{1}})); err != nil {
 		t.Fatal(err)
 	}
 	if offset.Version != offsetVersion || offset.Offset != 3 || offset.TopicID != [16]byte{1} {
@@ -131,8 +131,8 @@ func TestRecordsAgreeWithKmsg(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	key := appendOffsetKey(nil, offsetKey{"g", "t", 0})
-	groupKey := appendMetadataKey(nil, "g")
+	key := encodeOffsetKey(offsetKey{"g", "t", 0})
+	groupKey := encodeMetadataKey("g")
 	tests := map[string]machine.Record{
 		"an empty key":            {Key: nil},
 		"half a type":             {Key: []byte{0}},
@@ -143,13 +143,13 @@ func TestParseRefuses(t *testing.T) {
 		"an empty value":          {Key: key, Value: []byte{}},
 		"a later offset version":  {Key: key, Value: []byte{0, 5}},
 		"a later group version":   {Key: groupKey, Value: []byte{0, 5}},
-		"a short group":           {Key: groupKey, Value: appendMetadata(nil, exampleMetadata())[:40]},
-		"a long group":            {Key: groupKey, Value: append(appendMetadata(nil, exampleMetadata()), 0)},
+		"a short group":           {Key: groupKey, Value: encodeMetadata(exampleMetadata())[:40]},
+		"a long group":            {Key: groupKey, Value: append(encodeMetadata(exampleMetadata()), 0)},
 		"too many members":        {Key: groupKey, Value: []byte{0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff}},
-		"a topic id of 2 bytes":   {Key: key, Value: append(appendOffset(nil, &Offset{ExpireTime: -1})[:23], 1, 0, 2, 0, 0)},
+		"a topic id of 2 bytes":   {Key: key, Value: append(encodeOffset(&Offset{ExpireTime: -1})[:23], 1, 0, 2, 0, 0)},
 		"a null compact string":   {Key: key, Value: append([]byte{0, 4}, make([]byte, 21)...)},
 		"an endless varint":       {Key: key, Value: append(append([]byte{0, 4}, make([]byte, 12)...), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)},
-		"a tag beyond the record": {Key: key, Value: append(appendOffset(nil, &Offset{ExpireTime: -1})[:23], 1, 0, 100)},
+		"a tag beyond the record": {Key: key, Value: append(encodeOffset(&Offset{ExpireTime: -1})[:23], 1, 0, 100)},
 	}
 	for name, r := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -201,11 +201,11 @@ func TestSubscribedTopics(t *testing.T) {
 
 // FuzzParse feeds any bytes to the codecs. What can be read is written and read again the same.
 func FuzzParse(f *testing.F) {
-	f.Add(appendOffsetKey(nil, offsetKey{"g", "t", 1}), appendOffset(nil, &Offset{Offset: 1, ExpireTime: -1, TopicID: [16]byte{1}}))
-	f.Add(appendOffsetKey(nil, offsetKey{"g", "t", 1}), appendOffset(nil, &Offset{Offset: 1, ExpireTime: 3}))
-	f.Add(appendMetadataKey(nil, "g"), appendMetadata(nil, exampleMetadata()))
+	f.Add(encodeOffsetKey(offsetKey{"g", "t", 1}), encodeOffset(&Offset{Offset: 1, ExpireTime: -1, TopicID: [16]byte{1}}))
+	f.Add(encodeOffsetKey(offsetKey{"g", "t", 1}), encodeOffset(&Offset{Offset: 1, ExpireTime: 3}))
+	f.Add(encodeMetadataKey("g"), encodeMetadata(exampleMetadata()))
 	g := kmsg.GroupMetadataValue{Version: 4, Members: []kmsg.GroupMetadataValueMember{{MemberID: "m"}}}
-	f.Add(appendMetadataKey(nil, "g"), g.AppendTo(nil))
+	f.Add(encodeMetadataKey("g"), g.AppendTo(nil))
 	f.Fuzz(func(t *testing.T, key, value []byte) {
 		if topics, ok := subscribedTopics(value); ok && len(topics) > len(value) {
 			t.Fatalf("%d topics in %d bytes", len(topics), len(value))
@@ -214,7 +214,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil || p.metadata == nil {
 			return
 		}
-		again, err := readMetadata(appendMetadata(nil, p.metadata))
+		again, err := readMetadata(encodeMetadata(p.metadata))
 		if err != nil {
 			return // strings that only a flexible version holds
 		}

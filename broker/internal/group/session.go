@@ -26,7 +26,7 @@ func (t *turn) expel(g *classic, m *member) {
 // persist writes the group's record. It reports false, without writing, where the log would not
 // take it.
 func (t *turn) persist(g *classic) bool {
-	key, value := appendMetadataKey(nil, g.id), appendMetadata(nil, g.metadata())
+	key, value := encodeMetadataKey(g.id), encodeMetadata(g.metadata())
 	if len(key)+len(value) > t.options.MaxRecordBytes {
 		return false
 	}

@@ -177,7 +177,7 @@ func (h *host) transaction(a args) {
 	w := a.partitions()[0]
 	o := &Offset{Offset: int64(a.int("offset", 0)), LeaderEpoch: -1, ExpireTime: -1, CommitTime: h.now.UnixMilli()}
 	r := machine.Record{
-		Key: appendOffsetKey(nil, offsetKey{a.group(), w.Topic, w.Partitions[0]}), Value: appendOffset(nil, o),
+		Key: encodeOffsetKey(offsetKey{a.group(), w.Topic, w.Partitions[0]}), Value: encodeOffset(o),
 		Txn: &machine.Txn{ProducerID: id},
 	}
 	if err := h.m.Replay(r); err != nil {

@@ -34,7 +34,7 @@ func TestVersions(t *testing.T) {
 
 // TestLifeOfAMember joins, syncs, commits, fetches and leaves in every version.
 func TestLifeOfAMember(t *testing.T) {
-	for version := int16(0); version <= 10; version++ {
+	for version := range int16(11) {
 		t.Run(fmt.Sprint("version ", version), func(t *testing.T) {
 			inCluster(t, func(c *cluster) {
 				c.load()
@@ -181,7 +181,7 @@ func TestFindCoordinator(t *testing.T) {
 	}
 	t.Run("every version", func(t *testing.T) {
 		inCluster(t, func(c *cluster) {
-			for version := int16(0); version <= 6; version++ {
+			for version := range int16(7) {
 				r := find(c, version, 0, "g", "h")
 				if version < 4 {
 					if r.ErrorCode != 0 || r.NodeID != 1 || r.Host != "here" || r.Port != 9092 {

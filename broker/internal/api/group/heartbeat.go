@@ -17,7 +17,7 @@ import (
 // Versions: 3 static members (KIP-345); 4 flexible.
 func Heartbeat(c Coordinator, a route.Authorizer) route.Route {
 	return route.New(0, 4, func(_ context.Context, s *route.Session, req *kmsg.HeartbeatRequest, resp *kmsg.HeartbeatResponse) *route.Pending {
-		if err := admit(a, s, route.Read, req.Group); err != nil {
+		if err := admit(a, s, req.Group); err != nil {
 			resp.ErrorCode = route.Code(err)
 			return nil
 		}

@@ -22,7 +22,7 @@ func JoinGroup(c Coordinator, a route.Authorizer, random io.Reader) route.Route 
 		resp.Generation, resp.MemberID = -1, req.MemberID
 		unique, err := newUUID(random)
 		if err == nil {
-			err = admit(a, s, route.Read, req.Group)
+			err = admit(a, s, req.Group)
 		}
 		if err != nil {
 			resp.ErrorCode = route.Code(err)

@@ -16,7 +16,7 @@ import (
 // Versions: 3 several members, by id or instance id (KIP-345); 4 flexible; 5 reason (KIP-800).
 func LeaveGroup(c Coordinator, a route.Authorizer) route.Route {
 	return route.New(0, 5, func(_ context.Context, s *route.Session, req *kmsg.LeaveGroupRequest, resp *kmsg.LeaveGroupResponse) *route.Pending {
-		if err := admit(a, s, route.Read, req.Group); err != nil {
+		if err := admit(a, s, req.Group); err != nil {
 			resp.ErrorCode = route.Code(err)
 			return nil
 		}

@@ -15,7 +15,7 @@ import (
 // Versions: 3 static members (KIP-345); 4 flexible; 5 protocol type and name (KIP-559).
 func SyncGroup(c Coordinator, a route.Authorizer) route.Route {
 	return route.New(0, 5, func(_ context.Context, s *route.Session, req *kmsg.SyncGroupRequest, resp *kmsg.SyncGroupResponse) *route.Pending {
-		if err := admit(a, s, route.Read, req.Group); err != nil {
+		if err := admit(a, s, req.Group); err != nil {
 			resp.ErrorCode = route.Code(err)
 			return nil
 		}

@@ -39,21 +39,28 @@ type Subject struct {
 	Waits func(event any) bool
 }
 
-// Check checks all laws.
+// Law is a property that every machine has.
+type Law struct {
+	Name  string
+	Check func(t *rapid.T)
+}
+
+// Laws returns the laws of package machine, applied to the subject.
+func (s Subject) Laws() []Law {
+	return []Law{
+		{"replaying the records of a decision gives what it assumed", func(t *rapid.T) { s.run(t, (*driver).assumes) }},
+		{"replaying a log from empty equals the live state", func(t *rapid.T) { s.run(t, nil).reloads(t) }},
+		{"the same inputs have the same effects", func(t *rapid.T) { s.run(t, nil).repeats(t) }},
+		{"any bytes are a log", s.total},
+	}
+}
+
+// Check checks all laws, each in a subtest.
 func Check(t *testing.T, s Subject) {
 	t.Helper()
-	t.Run("replaying the records of a decision gives what it assumed", func(t *testing.T) {
-		rapid.Check(t, func(rt *rapid.T) { s.run(rt, (*driver).assumes) })
-	})
-	t.Run("replaying a log from empty equals the live state", func(t *testing.T) {
-		rapid.Check(t, func(rt *rapid.T) { s.run(rt, nil).reloads(rt) })
-	})
-	t.Run("the same inputs have the same effects", func(t *testing.T) {
-		rapid.Check(t, func(rt *rapid.T) { s.run(rt, nil).repeats(rt) })
-	})
-	t.Run("any bytes are a log", func(t *testing.T) {
-		rapid.Check(t, s.total)
-	})
+	for _, law := range s.Laws() {
+		t.Run(law.Name, func(t *testing.T) { rapid.Check(t, law.Check) })
+	}
 }
 
 // driver is a host that commits at once and keeps a history.
@@ -237,11 +244,15 @@ func (s Subject) total(t *rapid.T) {
 		r.Key, r.Value = slices.Clone(r.Key), slices.Clone(r.Value)
 		before := s.Durable(d.m)
 		err := d.m.Replay(r)
-		clear(r.Key) // the machine copies what it keeps
-		clear(r.Value)
 		d.m.Commit(1)
-		if diff := cmp.Diff(before, s.Durable(d.m)); err != nil && diff != "" {
+		after := s.Durable(d.m)
+		if diff := cmp.Diff(before, after); err != nil && diff != "" {
 			t.Fatalf("a refused record changed the state:\n%s", diff)
+		}
+		clear(r.Key)
+		clear(r.Value)
+		if diff := cmp.Diff(after, s.Durable(d.m)); diff != "" {
+			t.Fatalf("the machine keeps bytes that are not its own:\n%s", diff)
 		}
 	}
 	d.input(t, machine.Loaded{}, nil)
