@@ -9,7 +9,22 @@
 // When an append fails, everybody who waits is told so and the partition is loaded again.
 //
 // Package broker adapts partitions and drives the runtime from metadata: Load when this broker
-// becomes the leader of a partition, Unload when it no longer is (see the example).
+// becomes the leader of a partition, Unload when it no longer is. An adapter is a few lines:
+//
+//	type offsetsLog struct {
+//		p     *partition.Partition
+//		epoch int32
+//	}
+//
+//	type commit func(error) // a partition.Completion
+//
+//	func (c commit) Appended(_ int, _ partition.AppendResult, err error) { c(err) }
+//
+//	func (l offsetsLog) Append(b record.Batch, done func(error)) {
+//		l.p.Append(b, partition.AppendRequest{Acks: -1, Timeout: 5 * time.Second, Internal: true, CurrentEpoch: l.epoch}, commit(done))
+//	}
+//
+// Read uses partition.ReadRequest with Replica set, so that it reaches the log end.
 package coordinator
 
 import (
