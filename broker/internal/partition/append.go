@@ -105,7 +105,7 @@ func (p *Partition) appendLocked(b record.Batch, r AppendRequest, c *Config, now
 		if first, last, w.err = p.log.Append(b, epoch); w.err != nil {
 			return w, false
 		}
-		p.indexAborted(false)
+		p.indexAborted()
 		p.advance(p.durableEnd())
 		p.meter.Appended(len(b), int(last-first+1))
 	}
@@ -126,6 +126,8 @@ func (p *Partition) mayAppend(r AppendRequest, c *Config) error {
 	switch {
 	case p.closed != nil:
 		return p.closed
+	case p.failed != nil:
+		return p.failed // a repeated batch could wait for a sync that never comes
 	case r.Acks != AcksAll && r.Acks != AcksLeader && r.Acks != AcksNone:
 		return kerr.InvalidRequiredAcks
 	case r.CurrentEpoch >= 0 && r.CurrentEpoch < epoch:

@@ -178,7 +178,7 @@ func TestWhatTheRulesAllow(t *testing.T) {
 				t.Fatal("stored batch is broken")
 			}
 			if r.meter.batches != 1 || r.meter.records != int(r.log.EndOffset()) {
-				t.Fatal("not counted", r.meter)
+				t.Fatal("not counted", r.meter.batches, r.meter.records)
 			}
 		})
 	}

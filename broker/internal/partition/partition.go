@@ -110,6 +110,7 @@ type Partition struct {
 	timer     env.Timer
 	timerAt   time.Time // when timer fires; zero when it is not armed
 	closed    error     // why the partition was closed
+	failed    error     // why what is written may never be durable
 
 	watch watchers
 }
@@ -136,7 +137,7 @@ func New(o Options) *Partition {
 	p.hw.Store(hw)
 	p.producers.Passed(hw)
 	p.lso.Store(p.producers.LastStable(hw))
-	p.indexAborted(true)
+	p.indexAborted()
 	p.role.Store(packRole(0, false))
 	o.Log.OnSync(p.synced)
 	return p

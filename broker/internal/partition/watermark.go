@@ -1,16 +1,13 @@
 package partition
 
-import (
-	"slices"
-
-	"github.com/weirstream/weir/broker/internal/commitlog"
-)
+import "github.com/weirstream/weir/broker/internal/commitlog"
 
 // synced is told by the log how far its bytes are durable, or that they never will be.
 func (p *Partition) synced(upTo int64, err error) {
 	p.mu.Lock()
 	if err != nil {
 		p.logger.Error("sync failed", "topic", p.topic, "partition", p.index, "error", err)
+		p.failed = err
 		p.queue.fail(err)
 	} else {
 		p.advance(p.durableEnd())
@@ -61,15 +58,11 @@ func (p *Partition) settle() {
 	}
 }
 
-// indexAborted hands the transactions that were found aborted to the log's index. After a
-// recovery the index may hold some of them already.
-func (p *Partition) indexAborted(recovered bool) {
+// indexAborted hands the transactions that were found aborted to the log's index, which passes
+// over those that it kept through a recovery.
+func (p *Partition) indexAborted() {
 	for _, a := range p.producers.TakeAborted() {
-		entry := commitlog.AbortedTxn(a)
-		if recovered && slices.Contains(p.log.AbortedIn(a.First, a.Last+1), entry) {
-			continue
-		}
-		if err := p.log.AppendAborted(entry); err != nil {
+		if err := p.log.AppendAborted(commitlog.AbortedTxn(a)); err != nil {
 			p.logger.Error("aborted transaction not indexed", "topic", p.topic, "partition", p.index, "offset", a.Last, "error", err)
 		}
 	}
