@@ -61,9 +61,6 @@ type Options struct {
 	Routes    []route.Route
 	Listeners []Listener
 	Meter     Meter // nil counts nothing
-	// Gate holds connections in the backlog of the listeners until it is closed, so
-	// that nobody is served before there is something to serve; nil is open.
-	Gate <-chan struct{}
 
 	MaxRequestBytes         int           // socket.request.max.bytes
 	MaxUnauthenticatedBytes int           // of a frame before authentication; 64 KiB
@@ -155,13 +152,6 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	close(s.ready)
-	if s.o.Gate != nil {
-		select {
-		case <-s.o.Gate:
-		case <-ctx.Done():
-			return closeAll(listeners)
-		}
-	}
 	live, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
 	var conns sync.WaitGroup

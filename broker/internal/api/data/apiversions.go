@@ -11,17 +11,12 @@ import (
 	"github.com/weirstream/weir/broker/internal/wire"
 )
 
-// Feature is a feature level of the cluster (KIP-584).
+// Feature is a feature level of the cluster (KIP-584). A feature whose server side
+// is not served must not be one: clients act on it.
 type Feature struct {
 	Name      string
 	Min, Max  int16 // supported
 	Finalized int16 // in force; 0 is none
-}
-
-// Features returns the feature levels that this broker supports. A feature whose
-// server side is not served must not stand here: clients act on it.
-func Features() []Feature {
-	return []Feature{{Name: "metadata.version", Min: 7, Max: 30, Finalized: 30}}
 }
 
 // pattern of what a client may call itself (KIP-511).
