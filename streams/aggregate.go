@@ -29,6 +29,6 @@ func aggregator[K, V, A any](initial func() A, add func(K, V, A) A, value serde.
 	return folder[K, V, A]{
 		prefix: "KSTREAM-AGGREGATE", nilFunc: initial == nil || add == nil,
 		value: func(o *options) (serde.Serde[A], error) { return pick(o.value, value) },
-		fold:  op.Fold[K, V, A](op.Aggregator(initial, add)),
+		fold:  op.Aggregator(initial, add),
 	}
 }

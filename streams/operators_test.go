@@ -141,6 +141,7 @@ type digits struct{}
 func (digits) Append(dst []byte, _ string, v int64) ([]byte, error) {
 	return strconv.AppendInt(dst, v, 10), nil
 }
+
 func (digits) Decode(_ string, b []byte) (int64, error) { return strconv.ParseInt(string(b), 10, 64) }
 
 // frame is a windowed key as text.
@@ -219,11 +220,12 @@ func operators() map[string]func(b *builder) {
 			to(from(b, "in"), "next", str)
 			to(streams.MapValues(from(b, "next"), func(_, v string) string { return v + "!" }), "out", str)
 		},
-		"repartition": func(b *builder) { to(streams.SelectKey(from(b, "in"), value).Repartition(), "out", str) },
-		"table":       func(b *builder) { show(streams.TableFrom(b, "in", str, str), str) },
-		"table-store": func(b *builder) { show(streams.TableFrom(b, "in", str, str, store("t")), str) },
-		"groupby":     func(b *builder) { show(byValue(from(b, "in")).Count(), digits{}) },
-		"groupbykey":  func(b *builder) { show(streams.GroupByKey(from(b, "in")).Count(), digits{}) },
+		"repartition-plain": func(b *builder) { to(from(b, "in").Repartition(), "out", str) },
+		"repartition":       func(b *builder) { to(streams.SelectKey(from(b, "in"), value).Repartition(), "out", str) },
+		"table":             func(b *builder) { show(streams.TableFrom(b, "in", str, str), str) },
+		"table-store":       func(b *builder) { show(streams.TableFrom(b, "in", str, str, store("t")), str) },
+		"groupby":           func(b *builder) { show(byValue(from(b, "in")).Count(), digits{}) },
+		"groupbykey":        func(b *builder) { show(streams.GroupByKey(from(b, "in")).Count(), digits{}) },
 		"count-uncached": func(b *builder) {
 			show(streams.GroupByKey(from(b, "in")).Count(streams.NoCache()), digits{})
 		},

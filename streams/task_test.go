@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirstream/weir/statestore"
 	"github.com/weirstream/weir/streams"
 	"github.com/weirstream/weir/streams/processor"
 	"github.com/weirstream/weir/streams/serde"
@@ -19,7 +20,6 @@ var errUser = errors.New("out of order")
 
 // faulty is a processor that fails where it is told to.
 type faulty struct {
-	silent
 	ctx                 streams.Context[string, string]
 	inInit, inProcess   bool
 	inClose, inSchedule bool
@@ -134,6 +134,20 @@ func TestErrorsNameTheOperator(t *testing.T) {
 		"behind others": {
 			build: func(b *builder) { streams.MapValues(from(b, "in").Filter(yes).Peek(look), boom, named("m")).Peek(look) },
 			op:    "m", stage: processor.Process, panics: true,
+		},
+		"behind a flat map": {
+			build: func(b *builder) {
+				streams.MapValues(streams.FlatMap(from(b, "in"), wordPairs), boom, named("m"))
+			},
+			op: "m", stage: processor.Process, panics: true,
+		},
+		"behind flat values and a fan": {
+			build: func(b *builder) {
+				s := streams.FlatMapValues(from(b, "in"), words)
+				s.Peek(look)
+				streams.MapValues(s, boom, named("m"))
+			},
+			op: "m", stage: processor.Process, panics: true,
 		},
 		"aggregate": {
 			build: func(b *builder) {
@@ -384,7 +398,7 @@ func TestStatelessRecordsDoNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	task, err := topo.NewTask(0, &sinkhole{})
+	task, err := topo.NewTask(0, sinkhole{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -409,6 +423,84 @@ func TestStatelessRecordsDoNotAllocate(t *testing.T) {
 // sinkhole is a host that takes every record.
 type sinkhole struct{ processor.Host }
 
-func (*sinkhole) ApplicationID() string         { return "app" }
-func (*sinkhole) TaskID() processor.TaskID      { return processor.TaskID{} }
-func (*sinkhole) Send(processor.Outgoing) error { return nil }
+func (sinkhole) ApplicationID() string         { return "app" }
+func (sinkhole) TaskID() processor.TaskID      { return processor.TaskID{} }
+func (sinkhole) Send(processor.Outgoing) error { return nil }
+
+// TestATaskNeedsItsStores: operators say which of them lacks a store, wherever
+// they stand.
+func TestATaskNeedsItsStores(t *testing.T) {
+	for name, build := range map[string]func(s *strs){
+		"count":  func(s *strs) { streams.GroupByKey(s).Count(named("needy")) },
+		"window": func(s *strs) { streams.GroupByKey(s).WindowedBy(window()).Count(named("needy")) },
+		"behind others": func(s *strs) {
+			split := s.Filter(yes).Merge(s).Split()
+			counts := streams.GroupByKey(split.Branch(yes)).Count(named("needy")).ToStream()
+			streams.GroupByKey(streams.Process(split.Default(), quiet).Repartition()).Count()
+			counts.Peek(func(string, int64) {})
+		},
+		"behind a table": func(s *strs) {
+			g := streams.GroupByKey(s).Count(named("needy"))
+			streams.GroupByKey(g.ToStream()).Count(named("needy-too"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := streams.NewBuilder()
+			build(from(b, "in"))
+			topo, err := b.Build()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = topo.NewTask(0, storeless{})
+			var pe *processor.Error
+			if !errors.As(err, &pe) || !strings.HasPrefix(pe.Operator, "needy") || !errors.Is(err, errUser) {
+				t.Errorf("error %v, want that of needy", err)
+			}
+		})
+	}
+	b := streams.NewBuilder()
+	streams.TableFrom(b, "in", str, str, store("t"), named("needy"))
+	topo, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := topo.NewTask(0, storeless{}); !errors.Is(err, errUser) {
+		t.Errorf("error %v, want that of the table", err)
+	}
+}
+
+// storeless is a host that has no store.
+type storeless struct{ sinkhole }
+
+func (storeless) Store(string) (statestore.Store, error) { return nil, errUser }
+
+// TestSerdesFollowTypes: where the DSL is not told how to encode, a type that
+// has a serde of its own is written with it, any other as JSON.
+func TestSerdesFollowTypes(t *testing.T) {
+	through := func(b *builder) {
+		in := from(b, "in")
+		reroute(in, "bytes", func(_, v string) []byte { return []byte(v) })
+		reroute(in, "int32", func(_, _ string) int32 { return 1 })
+		reroute(in, "int64", func(_, _ string) int64 { return 1 })
+		reroute(in, "float64", func(_, _ string) float64 { return 1 })
+		reroute(in, "string", value)
+		reroute(in, "struct", func(k, v string) struct{ A, B string } { return struct{ A, B string }{k, v} })
+	}
+	d := start(t, through)
+	if err := streamstest.Input(d, "in", str, str).Pipe("k", "v", 1); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"bytes": "v", "string": "v", "int32": "\x00\x00\x00\x01", "int64": "\x00\x00\x00\x00\x00\x00\x00\x01",
+		"float64": "\x3f\xf0\x00\x00\x00\x00\x00\x00", "struct": `{"A":"k","B":"v"}`,
+	} {
+		got := d.Internal("test-" + name + "-repartition")
+		if len(got) != 1 || string(got[0].Value) != want {
+			t.Errorf("%s: %v, want %q", name, got, want)
+		}
+	}
+}
+
+func reroute[V any](s *strs, name string, f func(k, v string) V) {
+	streams.MapValues(s, f).Repartition(named(name))
+}

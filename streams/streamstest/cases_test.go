@@ -144,7 +144,7 @@ func (c *testCase) parseID(words []string) error {
 
 func (c *testCase) parseOp(words []string) error {
 	if words[0] != "op" || len(words) < 2 {
-		return errors.New("want: op NAME KEY=VALUE...")
+		return errors.New("want: op NAME KEY=VALUE, any number")
 	}
 	c.op = words[1]
 	for _, w := range words[2:] {
@@ -163,7 +163,7 @@ func (c *testCase) parseLine(line int, words []string) error {
 	switch l.verb {
 	case "in":
 		if len(rest) == 0 {
-			return errors.New("want: in TOPIC rec...")
+			return errors.New("want: in TOPIC and records")
 		}
 		l.topic, rest = rest[0], rest[1:]
 	case "out", "outlast":

@@ -111,7 +111,7 @@ func TestReadCasesNeedsCases(t *testing.T) {
 func TestCheckComparesAsTheLineSays(t *testing.T) {
 	recs := func(words string) []caseRec {
 		var list []caseRec
-		for _, w := range strings.Fields(words) {
+		for w := range strings.FieldsSeq(words) {
 			r, err := parseRec(w)
 			if err != nil {
 				t.Fatal(err)

@@ -8,6 +8,7 @@
 package graph
 
 import (
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -113,9 +114,7 @@ func (s *Store) Changelog(app string) InternalTopic {
 			cfg["retention.ms"] = strconv.FormatInt(s.RetentionMs+windowSlackMs, 10)
 		}
 	}
-	for k, v := range s.TopicConfig {
-		cfg[k] = v
-	}
+	maps.Copy(cfg, s.TopicConfig)
 	return InternalTopic{Name: ChangelogTopic(app, s.Name), Config: cfg}
 }
 

@@ -12,10 +12,13 @@ import (
 	"github.com/weirstream/weir/streams/internal/graph"
 )
 
-func must(t interface {
+// failer is what *testing.T and *rapid.T have in common here.
+type failer interface {
 	Helper()
 	Fatal(args ...any)
-}, errs ...error) {
+}
+
+func must(t failer, errs ...error) {
 	t.Helper()
 	for _, err := range errs {
 		if err != nil {
@@ -273,7 +276,7 @@ func TestDescribeShowsEveryEdgeFromBothEnds(t *testing.T) {
 			names = append(names, name)
 		}
 		topo := b.Build()
-		if topo.Describe() != topo.Describe() || len(topo.Subtopologies) != 1 {
+		if again := b.Build(); topo.Describe() != again.Describe() || len(topo.Subtopologies) != 1 {
 			t.Fatal("the description is not one deterministic sub-topology")
 		}
 		edges := map[[2]string]int{}
