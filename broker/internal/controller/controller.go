@@ -50,7 +50,6 @@ func (e *PartitionError) Unwrap() error { return e.Err }
 type Options struct {
 	Env       env.Env
 	Dir       *commitlog.Dir // where the metadata log lives; its Run must be running
-	Path      string         // the path of Dir
 	NodeID    int32
 	ClusterID string // names a cluster that has no name yet; must be the name of one that has
 	Logger    *slog.Logger

@@ -29,6 +29,7 @@ var (
 type logStore struct {
 	log     *commitlog.Log
 	healthy func() error // nil while what raft must never forget is stored
+	failed  chan<- error // told when entries can no longer be stored
 
 	mu      sync.RWMutex
 	entries []*raft.Log // those of the log, in order
@@ -40,8 +41,8 @@ var (
 )
 
 // openLogStore reads the whole log.
-func openLogStore(log *commitlog.Log, healthy func() error) (*logStore, error) {
-	s := &logStore{log: log, healthy: healthy}
+func openLogStore(log *commitlog.Log, healthy func() error, failed chan<- error) (*logStore, error) {
+	s := &logStore{log: log, healthy: healthy, failed: failed}
 	for at := log.StartOffset(); at < log.EndOffset(); {
 		next, err := s.load(at)
 		if err != nil {
@@ -166,6 +167,16 @@ func (s *logStore) LastIndex() (uint64, error) {
 	return s.entries[len(s.entries)-1].Index, nil
 }
 
+// lastTerm returns the term of the last entry, 0 where there is none.
+func (s *logStore) lastTerm() uint64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if len(s.entries) == 0 {
+		return 0
+	}
+	return s.entries[len(s.entries)-1].Term
+}
+
 // GetLog fills e with the entry of an index.
 func (s *logStore) GetLog(index uint64, e *raft.Log) error {
 	s.mu.RLock()
@@ -197,10 +208,28 @@ func (s *logStore) StoreLogs(entries []*raft.Log) error {
 		kept = append(kept, &own)
 	}
 	if err := s.write(kept); err != nil {
-		return errors.Join(fmt.Errorf("store metadata entries: %w", err), s.log.TruncateTo(end))
+		return s.giveUp(fmt.Errorf("store metadata entries: %w", err), end)
 	}
 	s.entries = append(s.entries, kept...)
 	return nil
+}
+
+// giveUp takes back what a failed write may have appended. A full disk may have
+// room later; after any other failure nothing is stored any more.
+func (s *logStore) giveUp(err error, end int64) error {
+	undo := error(nil)
+	if s.log.EndOffset() > end {
+		undo = s.log.TruncateTo(end)
+	}
+	if undo == nil && errors.Is(err, commitlog.ErrNoSpace) {
+		return err
+	}
+	err = errors.Join(err, undo)
+	select {
+	case s.failed <- err:
+	default: // somebody reported before us
+	}
+	return err
 }
 
 // appendBytes is how much goes into one append, more only for a larger entry; it

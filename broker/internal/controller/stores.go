@@ -43,10 +43,10 @@ type stores struct {
 	close     func() error
 }
 
-// openStores opens the metadata log of a directory or begins one. Failures of
-// the stable store that come later are sent to failed.
+// openStores opens the metadata log of a directory or begins one. Failures that
+// come later and end the node are sent to failed.
 func openStores(o *Options, failed chan<- error) (s *stores, err error) {
-	folder := filepath.Join(o.Path, logFolder)
+	folder := filepath.Join(o.Dir.Path(), logFolder)
 	if err := checkOurs(o.Env.FS, folder); err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func openStores(o *Options, failed chan<- error) (s *stores, err error) {
 	if s.stable, found, err = openStable(o.Env.FS, filepath.Join(folder, "quorum-state"), failed); err != nil {
 		return nil, err
 	}
-	if s.log, err = openLogStore(log, s.stable.whole); err != nil {
+	if s.log, err = openLogStore(log, s.stable.whole, failed); err != nil {
 		return nil, err
 	}
 	if err := s.checkWhole(found); err != nil {
@@ -92,13 +92,15 @@ func (s *stores) checkWhole(found bool) error {
 	if err != nil {
 		return err
 	}
-	covered := uint64(0)
+	covered, term := uint64(0), s.log.lastTerm()
 	if len(taken) > 0 {
-		covered = taken[0].Index
+		covered, term = taken[0].Index, max(term, taken[0].Term)
 	}
 	switch {
 	case !found && (last > 0 || covered > 0):
 		return fmt.Errorf("%w: it is missing beside a log that has entries", errQuorumState)
+	case s.stable.state.Term < term:
+		return fmt.Errorf("%w: its term %d is behind term %d of the log", errQuorumState, s.stable.state.Term, term)
 	case last > 0 && first > covered+1:
 		return fmt.Errorf("%w: the log begins at index %d, the newest readable snapshot ends at %d", errGap, first, covered)
 	}
