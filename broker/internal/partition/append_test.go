@@ -162,8 +162,10 @@ func TestWhatTheRulesAllow(t *testing.T) {
 		"an old timestamp without a limit":     {options: func(o *partition.Options) { o.Config.AfterMax = time.Hour }, bytes: stampedNull(1)},
 		"old timestamps under log append time": {options: func(o *partition.Options) { o.Config.LogAppendTime = true; o.Config.BeforeMax = time.Nanosecond }, bytes: stampedNull(1)},
 		"empty keys on a compacted topic":      {options: func(o *partition.Options) { o.Config.Compact = true }, bytes: batch(2)},
-		"a header that overstates timestamps": {options: func(o *partition.Options) { o.Config.AfterMax = time.Hour },
-			bytes: edit(stampedNull(now), true, func(b record.Batch) { binary.BigEndian.PutUint64(b[35:], uint64(now+1e9)) })},
+		"a header that overstates timestamps": {
+			options: func(o *partition.Options) { o.Config.AfterMax = time.Hour },
+			bytes:   edit(stampedNull(now), true, func(b record.Batch) { binary.BigEndian.PutUint64(b[35:], uint64(now+1e9)) }),
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -197,7 +199,7 @@ func TestLogAppendTimeIsTheBrokersClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, func(o *partition.Options) { o.Config.LogAppendTime = true })
 		first := time.Now().UnixMilli()
-		b := idempotent(5, 0, 0, 2)
+		b := idempotent(5, 0, 2)
 		if a := r.append(slices.Clone(b)); a.err != nil || a.r.LogAppendTime != first {
 			t.Fatalf("%+v", a)
 		}
@@ -236,14 +238,14 @@ func TestDuplicatesAreAnsweredLikeTheOriginal(t *testing.T) {
 	r.append(batch(2))
 	var got answers
 	all := partition.AppendRequest{Acks: -1, Timeout: time.Hour, CurrentEpoch: -1}
-	r.p.Append(idempotent(5, 0, 0, 3), all, &got)
-	r.p.Append(idempotent(5, 0, 3, 1), all, &got)
-	r.p.Append(idempotent(5, 0, 0, 3), all, &got) // again, before anything is synced
+	r.p.Append(idempotent(5, 0, 3), all, &got)
+	r.p.Append(idempotent(5, 3, 1), all, &got)
+	r.p.Append(idempotent(5, 0, 3), all, &got) // again, before anything is synced
 	if got.len() != 0 {
 		t.Fatal("a duplicate of an unsynced batch was answered")
 	}
 	r.sync()
-	r.p.Append(idempotent(5, 0, 0, 3), all, &got) // again, now that it is durable
+	r.p.Append(idempotent(5, 0, 3), all, &got) // again, now that it is durable
 	want := []int64{2, 5, 2, 2}
 	for i, a := range got.all() {
 		if a.err != nil || a.r.BaseOffset != want[i] {
@@ -253,7 +255,7 @@ func TestDuplicatesAreAnsweredLikeTheOriginal(t *testing.T) {
 	if got.len() != 4 || r.log.EndOffset() != 6 {
 		t.Fatal(got.len(), r.log.EndOffset())
 	}
-	if a := r.append(idempotent(5, 0, 9, 1)); !errors.Is(a.err, kerr.OutOfOrderSequenceNumber) {
+	if a := r.append(idempotent(5, 9, 1)); !errors.Is(a.err, kerr.OutOfOrderSequenceNumber) {
 		t.Fatal(a.err)
 	}
 	if n := len(r.p.Producers()); n != 1 {
@@ -413,12 +415,12 @@ func stampedNull(ms ...int64) []byte {
 	return b.Build()
 }
 
-func idempotent(id int64, epoch int16, seq int32, n int) []byte {
-	return produced(record.Options{Producer: &record.Producer{ID: id, Epoch: epoch, Sequence: seq}}, n)
+func idempotent(id int64, seq int32, n int) []byte {
+	return produced(record.Options{Producer: &record.Producer{ID: id, Sequence: seq}}, n)
 }
 
-func transactional(id int64, seq int32, n int) []byte {
-	return produced(record.Options{Producer: &record.Producer{ID: id, Sequence: seq}, Transactional: true}, n)
+func transactional(id int64, n int) []byte {
+	return produced(record.Options{Producer: &record.Producer{ID: id}, Transactional: true}, n)
 }
 
 func produced(o record.Options, n int) []byte {

@@ -31,7 +31,7 @@ type Options struct {
 	Producers *producer.State
 	Env       env.Env
 	Config    Config
-	Logger    *slog.Logger
+	Logger    *slog.Logger     // nil logs nothing
 	Coders    *compress.Coders // shared by partitions; nil pools for this one alone
 	Meter     Meter            // nil counts nothing
 	Faults    Faults           // planted bugs, for tests of the tests
@@ -119,8 +119,12 @@ type Partition struct {
 // end of the log in fsync mode, else the checkpointed one. It subscribes to the log's syncs.
 func New(o Options) *Partition {
 	p := &Partition{
-		topic: o.Topic, index: o.Index, id: o.TopicID, log: o.Log, env: o.Env, logger: o.Logger,
+		topic: o.Topic, index: o.Index, id: o.TopicID, log: o.Log, env: o.Env,
 		coders: o.Coders, meter: o.Meter, faults: o.Faults, producers: o.Producers,
+	}
+	p.logger = slog.New(slog.DiscardHandler)
+	if o.Logger != nil {
+		p.logger = o.Logger.With(slog.String("topic", o.Topic), slog.Int("partition", int(o.Index)))
 	}
 	if p.coders == nil {
 		p.coders = new(compress.Coders)
@@ -143,7 +147,7 @@ func New(o Options) *Partition {
 	return p
 }
 
-// Topic, Index and TopicID name the partition.
+// Topic is the topic's name.
 func (p *Partition) Topic() string { return p.topic }
 
 // Index is the partition's number within its topic.

@@ -19,8 +19,8 @@ func TestReadsSeeWhatTheirKindMaySee(t *testing.T) {
 	r.append(batch(3))
 	r.append(batch(2))
 	r.sync()
-	r.append(transactional(5, 0, 2)) // 5..6
-	r.append(batch(1))               // 7
+	r.append(transactional(5, 2)) // 5..6
+	r.append(batch(1))            // 7
 	r.sync()
 	r.append(batch(4)) // 8..11, not synced
 	cases := map[string]struct {
@@ -79,8 +79,8 @@ func TestTransactionsHoldReadersBackUntilTheirMarkerIsDurable(t *testing.T) {
 	r := newRig(t, nil)
 	in := partition.AppendRequest{Acks: 1, Internal: true, CurrentEpoch: -1}
 	var got answers
-	r.append(transactional(5, 0, 2))
-	r.append(transactional(6, 0, 1))
+	r.append(transactional(5, 2))
+	r.append(transactional(6, 1))
 	r.p.Append(record.NewEndTxn(5, 0, record.Control{Type: record.Abort}, 0), in, &got) // 3
 	if r.p.LastStable() != 0 {
 		t.Fatal(r.p.LastStable())
@@ -92,7 +92,7 @@ func TestTransactionsHoldReadersBackUntilTheirMarkerIsDurable(t *testing.T) {
 	if a := r.append(batch(1)); a.err != nil {
 		t.Fatal(a.err)
 	}
-	if a := r.append(idempotent(6, 0, 1, 1)); !errors.Is(a.err, kerr.InvalidTxnState) {
+	if a := r.append(idempotent(6, 1, 1)); !errors.Is(a.err, kerr.InvalidTxnState) {
 		t.Fatal(a.err)
 	}
 	r.p.Append(record.NewEndTxn(6, 0, record.Control{Type: record.Commit}, 0), in, &got) // 5
@@ -127,8 +127,8 @@ func TestOffsetsByTime(t *testing.T) {
 	r.append(stampedNull(40, 50))     // 3..4
 	r.sync()
 	r.p.Lead(3)
-	r.append(transactional(5, 0, 1)) // 5
-	r.append(stampedNull(60))        // 6
+	r.append(transactional(5, 1)) // 5
+	r.append(stampedNull(60))     // 6
 	r.sync()
 	late := time.Now().Add(time.Hour).UnixMilli()
 	r.append(stampedNull(late)) // 7, not synced
@@ -279,7 +279,7 @@ func TestSettingPageCacheReleasesWhoWaits(t *testing.T) {
 
 func TestIdleProducersAreForgotten(t *testing.T) {
 	r := newRig(t, nil)
-	r.append(idempotent(5, 0, 0, 1))
+	r.append(idempotent(5, 0, 1))
 	if n := r.p.ExpireProducers(time.Hour); n != 0 || len(r.p.Producers()) != 1 {
 		t.Fatal(n)
 	}

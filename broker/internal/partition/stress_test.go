@@ -30,7 +30,7 @@ func TestConcurrentUseKeepsTheLaws(t *testing.T) {
 				if seq%5 == 4 {
 					acks = 1
 				}
-				b := idempotent(int64(id), 0, int32(seq), 1)
+				b := idempotent(int64(id), int32(seq), 1)
 				r.p.Append(b, partition.AppendRequest{Acks: acks, Timeout: time.Hour, CurrentEpoch: -1, Token: id*each + seq}, &got)
 			}
 		})

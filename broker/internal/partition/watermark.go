@@ -1,12 +1,16 @@
 package partition
 
-import "github.com/weirstream/weir/broker/internal/commitlog"
+import (
+	"log/slog"
+
+	"github.com/weirstream/weir/broker/internal/commitlog"
+)
 
 // synced is told by the log how far its bytes are durable, or that they never will be.
 func (p *Partition) synced(upTo int64, err error) {
 	p.mu.Lock()
 	if err != nil {
-		p.logger.Error("sync failed", "topic", p.topic, "partition", p.index, "error", err)
+		p.logger.Error("sync failed", slog.Any("err", err))
 		p.failed = err
 		p.queue.fail(err)
 	} else {
@@ -63,7 +67,7 @@ func (p *Partition) settle() {
 func (p *Partition) indexAborted() {
 	for _, a := range p.producers.TakeAborted() {
 		if err := p.log.AppendAborted(commitlog.AbortedTxn(a)); err != nil {
-			p.logger.Error("aborted transaction not indexed", "topic", p.topic, "partition", p.index, "offset", a.Last, "error", err)
+			p.logger.Error("aborted transaction not indexed", slog.Int64("offset", a.Last), slog.Any("err", err))
 		}
 	}
 }
