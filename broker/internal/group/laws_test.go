@@ -3,6 +3,7 @@ package group
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,26 +17,29 @@ import (
 )
 
 func TestLaws(t *testing.T) {
-	o := DefaultOptions()
-	o.OffsetsRetention, o.OffsetsCheck = time.Minute, 20*time.Second
-	o.MaxSize, o.MaxCommitBytes, o.MaxPromisedMembers = 3, 300, 2
-	machinetest.Check(t, machinetest.Subject{
-		New:    func() machine.Machine { return New(o) },
-		Event:  drawEvent,
-		Record: drawRecord,
-		Durable: func(m machine.Machine) any {
-			return portrait(&m.(*Machine).durable)
-		},
-		Agrees: func(m machine.Machine) error { return agrees(m.(*Machine)) },
-		Waits: func(event any) bool {
-			switch event.(type) {
-			case *Join, *Sync:
-				return true
-			}
-			_, ok := event.(*TopicsDeleted)
-			return ok
-		},
-	})
+	for _, delay := range []time.Duration{0, 3 * time.Second} {
+		t.Run("initial delay "+delay.String(), func(t *testing.T) {
+			o := DefaultOptions()
+			o.InitialDelay, o.OffsetsRetention, o.OffsetsCheck = delay, time.Minute, 20*time.Second
+			o.MaxSize, o.MaxCommitBytes, o.MaxPromisedMembers = 3, 300, 2
+			machinetest.Check(t, machinetest.Subject{
+				New:    func() machine.Machine { return New(o) },
+				Event:  drawEvent,
+				Record: drawRecord,
+				Durable: func(m machine.Machine) any {
+					return portrait(&m.(*Machine).durable)
+				},
+				Agrees: func(m machine.Machine) error { return agrees(m.(*Machine)) },
+				Waits: func(event any) bool {
+					switch event.(type) {
+					case *Join, *Sync, *TopicsDeleted:
+						return true
+					}
+					return false
+				},
+			})
+		})
+	}
 }
 
 // portrait is a durable state in comparable form: what decisions and queries see.
@@ -82,21 +86,27 @@ func agrees(m *Machine) error {
 }
 
 func drawEvent(t *rapid.T, answers []machine.Reply) any {
-	group := rapid.SampledFrom([]string{"g", "h"}).Draw(t, "group")
+	group := rapid.SampledFrom([]string{"g", "g", "g", "g", "h"}).Draw(t, "group")
+	last := Joined{MemberID: "nobody"}
 	ids := []string{"", "nobody"}
-	generation := int32(0)
 	for _, a := range answers {
 		if j, ok := a.Value.(Joined); ok {
+			last = j
 			ids = append(ids, j.MemberID)
-			generation = max(generation, j.Generation)
 		}
 	}
 	ids = ids[max(0, len(ids)-5):]
-	id := rapid.SampledFrom(ids).Draw(t, "member")
-	generation -= int32(rapid.IntRange(0, 6).Draw(t, "stale") / 6)
+	id, generation := last.MemberID, last.Generation
+	if rapid.IntRange(0, 2).Draw(t, "any") == 0 {
+		id = rapid.SampledFrom(ids).Draw(t, "member")
+		generation -= int32(rapid.IntRange(0, 6).Draw(t, "stale") / 6)
+	}
 	var instance *string
-	if i := rapid.IntRange(0, 6).Draw(t, "instance"); i < 2 {
+	if prefix, _, ok := strings.Cut(id, "-"); ok && prefix[0] == 'i' {
+		instance = &prefix
+	} else if i := rapid.IntRange(0, 3).Draw(t, "instance"); i < 2 {
 		instance = new(fmt.Sprint("i", i))
+		id = ""
 	}
 	topics := []TopicPartitions{{Topic: rapid.SampledFrom([]string{"t", "u"}).Draw(t, "topic"), Partitions: []int32{0, 1}}}
 	switch rapid.IntRange(0, 14).Draw(t, "event") {
