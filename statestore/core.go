@@ -124,14 +124,16 @@ func (s *store) Flush() error {
 		if e == nil {
 			break
 		}
-		if s.spec.Cached && !old.live && !now.live {
-			continue // came and went between two flushes
-		}
+		// A row that came and went between two flushes is nobody's news, but in
+		// the changelog it may have moved the time of the store.
+		unseen := s.spec.Cached && !old.live && !now.live
 		s.keyBuf = append(s.keyBuf[:0], e.key...)
-		if err := s.logChange(s.keyBuf, now); err != nil {
-			return s.fail(fmt.Errorf("changelog: %w", err))
+		if !unseen || s.spec.Kind != KindKeyValue {
+			if err := s.logChange(s.keyBuf, now); err != nil {
+				return s.fail(fmt.Errorf("changelog: %w", err))
+			}
 		}
-		if s.listen == nil {
+		if unseen || s.listen == nil {
 			continue
 		}
 		if err := s.listen(s.keyBuf, old, now); err != nil {

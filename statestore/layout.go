@@ -23,18 +23,18 @@ import (
 // In the changelog keys are Kafka's: key; key | start | seq; key | end | start.
 // Values are plain there, and the timestamp is the record's.
 const (
-	idLen          = 4
-	segmentLen     = 4
-	windowTail     = 12
-	sessionTail    = 16
-	timestampLen   = 8
-	minSegmentMs   = 60_000
-	signBit        = 1 << 63
-	escape         = 0x00
-	escapedZero    = 0xff
-	escapedEnd     = 0x01
-	maxStoreID     = 0xfeffffff
-	minTime        = math.MinInt64
+	idLen        = 4
+	segmentLen   = 4
+	windowTail   = 12
+	sessionTail  = 16
+	timestampLen = 8
+	minSegmentMs = 60_000
+	signBit      = 1 << 63
+	escape       = 0x00
+	escapedZero  = 0xff
+	escapedEnd   = 0x01
+	maxStoreID   = 0xfeffffff
+	minTime      = math.MinInt64
 )
 
 // layout turns what a row is into its key in the DB and in the changelog.
