@@ -153,8 +153,8 @@ func (l *Log) loadEpochs() (known bool, err error) {
 func (l *Log) recoverSegments(segs []*segment, point int64, clean bool) (changed bool, err error) {
 	from := len(segs) - 1
 	if !clean {
-		for from > 0 && segs[from].base > point {
-			from--
+		for from > 0 && segs[from].base >= point {
+			from-- // down to the segment that took appends then: its index is only sure once it is sealed
 		}
 	}
 	end := segs[from].base
