@@ -350,7 +350,7 @@ func TestDescribeIsKafkaStreams(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(strings.TrimRight(want[name], "\n"), strings.TrimRight(topo.Describe(), "\n")); diff != "" {
+			if diff := cmp.Diff(strings.TrimRight(want[name], "\n")+"\n\n", topo.Describe()); diff != "" {
 				t.Error(diff)
 			}
 		})
