@@ -60,7 +60,8 @@ type Options struct {
 	Logger    *slog.Logger
 	Routes    []route.Route
 	Listeners []Listener
-	Meter     Meter // nil counts nothing
+	Meter     Meter           // nil counts nothing
+	Gate      <-chan struct{} // connections wait in the backlog until it is closed; nil is open
 
 	MaxRequestBytes         int           // socket.request.max.bytes
 	MaxUnauthenticatedBytes int           // of a frame before authentication; 64 KiB
@@ -152,6 +153,13 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	close(s.ready)
+	if s.o.Gate != nil {
+		select {
+		case <-s.o.Gate:
+		case <-ctx.Done():
+			return closeAll(listeners)
+		}
+	}
 	live, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
 	var conns sync.WaitGroup

@@ -19,6 +19,13 @@ type Feature struct {
 	Finalized int16 // in force; 0 is none
 }
 
+// Features returns the feature levels that this program supports, and which of
+// them a new cluster finalizes: no transactions of version 2 and no consumer groups
+// of KIP-848 yet.
+func Features() []Feature {
+	return []Feature{{Name: "metadata.version", Min: 7, Max: 30, Finalized: 30}}
+}
+
 // pattern of what a client may call itself (KIP-511).
 var softwarePattern = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?$`)
 
