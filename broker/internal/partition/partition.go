@@ -17,7 +17,7 @@ import (
 
 	"github.com/weirstream/weir/broker/internal/commitlog"
 	"github.com/weirstream/weir/broker/internal/producer"
-	"github.com/weirstream/weir/internal/compress"
+	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/env"
 )
 
@@ -32,7 +32,7 @@ type Options struct {
 	Env       env.Env
 	Config    Config
 	Logger    *slog.Logger     // nil logs nothing
-	Coders    *compress.Coders // shared by partitions; nil pools for this one alone
+	Coders    *record.Coders // shared by partitions; nil pools for this one alone
 	Meter     Meter            // nil counts nothing
 	Faults    Faults           // planted bugs, for tests of the tests
 }
@@ -51,7 +51,7 @@ type Config struct {
 	Deep                bool // walk every record of every batch
 	// Recompress stores batches under Codec, whatever the producer chose.
 	Recompress bool
-	Codec      compress.Codec
+	Codec      record.Codec
 	// MaxDecompressed bounds what a batch may decompress to where records are walked; 0 is
 	// DefaultMaxDecompressed.
 	MaxDecompressed int
@@ -93,7 +93,7 @@ type Partition struct {
 	log     *commitlog.Log
 	env     env.Env
 	logger  *slog.Logger
-	coders  *compress.Coders
+	coders  *record.Coders
 	meter   Meter
 	faults  Faults
 	scratch sync.Pool // *[]byte, bodies of compressed batches
@@ -127,7 +127,7 @@ func New(o Options) *Partition {
 		p.logger = o.Logger.With(slog.String("topic", o.Topic), slog.Int("partition", int(o.Index)))
 	}
 	if p.coders == nil {
-		p.coders = new(compress.Coders)
+		p.coders = new(record.Coders)
 	}
 	if p.meter == nil {
 		p.meter = noMeter{}

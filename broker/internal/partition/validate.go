@@ -7,7 +7,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/weirstream/weir/broker/internal/record"
-	"github.com/weirstream/weir/internal/compress"
 )
 
 // zstdProduceVersion is the first Produce version that may carry zstd (KIP-110).
@@ -53,7 +52,7 @@ func (p *Partition) validate(buf []byte, r AppendRequest, c *Config, now time.Ti
 		return nil, refuse(kerr.InvalidRecord, "clients may not write control records")
 	case b.IsLogAppendTime():
 		return nil, refuse(kerr.InvalidTimestamp, "the broker alone sets log append time")
-	case b.Codec() == compress.Zstd && r.ProduceVersion < zstdProduceVersion:
+	case b.Codec() == record.Zstd && r.ProduceVersion < zstdProduceVersion:
 		return nil, refuse(kerr.UnsupportedCompressionType, "zstd needs Produce version 7")
 	case !c.walks() && !c.outside(b.MaxTimestamp(), now):
 		return b, nil
@@ -98,7 +97,7 @@ func (p *Partition) validateDeep(b record.Batch, c *Config, now time.Time) (reco
 	if err != nil {
 		return nil, refuseBatch(err)
 	}
-	if b.Codec() != compress.None {
+	if b.Codec() != record.None {
 		*scratch = body
 	}
 	bad := refuse(kerr.InvalidTimestamp, "")
