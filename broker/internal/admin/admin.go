@@ -75,3 +75,6 @@ func (l *Listener) readyz(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "starting", http.StatusServiceUnavailable)
 	}
 }
+
+// Close frees the port of a listener that Run never served.
+func (l *Listener) Close() error { return l.listen.Close() }

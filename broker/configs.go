@@ -1,0 +1,117 @@
+package broker
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weirstream/weir/broker/internal/commitlog"
+	"github.com/weirstream/weir/broker/internal/metadata"
+	"github.com/weirstream/weir/broker/internal/partition"
+	"github.com/weirstream/weir/internal/config"
+)
+
+// configs decides what a key is worth for a topic of this node.
+type configs struct {
+	nodeID int32
+	topics *config.Set
+	fixed  map[string]string
+}
+
+// topic returns the values in force for a topic.
+func (c configs) topic(image *metadata.Image, topic string) topicValues {
+	return topicValues{keys: c.topics, scopes: config.Scopes{
+		Topic:         image.Config(metadata.Resource{Type: metadata.TopicResource, Name: topic}),
+		Broker:        image.Config(metadata.Resource{Type: metadata.BrokerResource, Name: strconv.Itoa(int(c.nodeID))}),
+		BrokerDefault: image.Config(metadata.Resource{Type: metadata.BrokerResource}),
+		Static:        c.fixed,
+	}}
+}
+
+// topicValues are the keys of one topic. Values were checked when they were set;
+// one that cannot be read counts as zero.
+type topicValues struct {
+	keys   *config.Set
+	scopes config.Scopes
+}
+
+func (v topicValues) text(name string) string {
+	key, ok := v.keys.Key(name)
+	if !ok {
+		panic("bug: no such topic key: " + name)
+	}
+	return key.Effective(v.scopes)
+}
+
+func (v topicValues) int(name string) int64 {
+	n, _ := strconv.ParseInt(v.text(name), 10, 64)
+	return n
+}
+
+func (v topicValues) is(name, word string) bool { return strings.EqualFold(v.text(name), word) }
+
+func (v topicValues) cleans(how string) bool {
+	return slices.Contains(config.SplitList(v.text("cleanup.policy")), how)
+}
+
+// durability is fsync for internal topics, whatever the keys say.
+func (v topicValues) durability(internal bool) commitlog.Durability {
+	if internal || !v.is("weir.durability", "pagecache") {
+		return commitlog.Fsync
+	}
+	return commitlog.PageCache
+}
+
+// log returns what the log of a partition needs to know.
+func (v topicValues) log(internal bool) commitlog.Config {
+	return commitlog.Config{
+		SegmentBytes:       v.int("segment.bytes"),
+		SegmentMs:          v.int("segment.ms"),
+		SegmentJitterMs:    v.int("segment.jitter.ms"),
+		IndexIntervalBytes: int(v.int("index.interval.bytes")),
+		SegmentIndexBytes:  int(v.int("segment.index.bytes")),
+		RetentionMs:        v.int("retention.ms"),
+		RetentionBytes:     v.int("retention.bytes"),
+		FileDeleteDelayMs:  v.int("file.delete.delay.ms"),
+		Preallocate:        v.is("preallocate", "true"),
+		Durability:         v.durability(internal),
+		FlushMessages:      v.int("flush.messages"),
+		FlushMs:            v.int("flush.ms"),
+		Compact:            v.cleans("compact"),
+		Delete:             v.cleans("delete"),
+	}
+}
+
+// partition returns what the rules of a partition need to know. Internal topics
+// are walked record by record.
+func (v topicValues) partition(internal bool) partition.Config {
+	return partition.Config{
+		Durability:      v.durability(internal),
+		MinISR:          v.minISR(internal),
+		MaxMessageBytes: int(v.int("max.message.bytes")),
+		LogAppendTime:   v.is("message.timestamp.type", "LogAppendTime"),
+		BeforeMax:       limitMillis(v.int("message.timestamp.before.max.ms")),
+		AfterMax:        limitMillis(v.int("message.timestamp.after.max.ms")),
+		Compact:         v.cleans("compact"),
+		Delete:          v.cleans("delete"),
+		Deep:            internal || v.is("weir.batch.validation", "deep"),
+	}
+}
+
+// minISR is what the topic asks for, clamped to the one replica there is on
+// internal topics: a default configuration must work on one node.
+func (v topicValues) minISR(internal bool) int {
+	if internal {
+		return 1
+	}
+	return int(v.int("min.insync.replicas"))
+}
+
+// limitMillis is a limit in milliseconds; one beyond what a duration holds is none.
+func limitMillis(n int64) time.Duration {
+	if d := millis(n); d != 1<<63-1 {
+		return d
+	}
+	return -1
+}

@@ -1,0 +1,210 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/weirstream/weir/broker/internal/commitlog"
+	"github.com/weirstream/weir/broker/internal/controller"
+	"github.com/weirstream/weir/broker/internal/metadata"
+	"github.com/weirstream/weir/broker/internal/partition"
+	"github.com/weirstream/weir/broker/internal/producer"
+	"github.com/weirstream/weir/internal/compress"
+	"github.com/weirstream/weir/internal/env"
+)
+
+// offsetsTopic keeps the offsets and members of consumer groups.
+const offsetsTopic = "__consumer_offsets"
+
+// coordinators is told which partitions of the offsets topic this node leads.
+type coordinators interface {
+	lead(index, epoch int32, p *partition.Partition)
+	resign(index int32)
+}
+
+// replicas are the partitions that this node holds. Only reconcile changes them,
+// from the controller's one goroutine; everybody reads the map without a lock.
+type replicas struct {
+	env     env.Env
+	dir     *commitlog.Dir
+	nodeID  int32
+	configs configs
+	groups  coordinators
+	meters  *meters
+	logger  *slog.Logger
+	coders  *compress.Coders
+	held    atomic.Pointer[map[string]*held] // by topic
+}
+
+// held is one topic on this node.
+type held struct {
+	id         metadata.ID
+	partitions []*replica // by index; nil where this node holds none
+}
+
+type replica struct {
+	*partition.Partition
+	log *commitlog.Log
+}
+
+// Partition returns a partition that this node leads, or UNKNOWN_TOPIC_OR_PARTITION.
+func (r *replicas) Partition(topic string, index int32) (*partition.Partition, error) {
+	if all := r.held.Load(); all != nil {
+		if h := (*all)[topic]; h != nil && index >= 0 && int(index) < len(h.partitions) && h.partitions[index] != nil {
+			return h.partitions[index].Partition, nil
+		}
+	}
+	return nil, kerr.UnknownTopicOrPartition
+}
+
+// each visits every partition held.
+func (r *replicas) each(f func(p *partition.Partition)) {
+	all := r.held.Load()
+	if all == nil {
+		return
+	}
+	for _, h := range *all {
+		for _, p := range h.partitions {
+			if p != nil {
+				f(p.Partition)
+			}
+		}
+	}
+}
+
+// reconcile puts an image in force: it closes what was deleted and opens and
+// leads what this node is to lead. What it could not open it returns as joined
+// *controller.PartitionError; the rest serves.
+func (r *replicas) reconcile(_ context.Context, from, to *metadata.Image) error {
+	delta := metadata.Diff(from, to)
+	next := map[string]*held{}
+	if all := r.held.Load(); all != nil {
+		for topic, h := range *all {
+			next[topic] = h
+		}
+	}
+	for _, t := range delta.Deleted {
+		r.drop(next, t)
+	}
+	var errs []error
+	for _, t := range delta.Created {
+		errs = append(errs, r.hold(next, t, to))
+	}
+	for _, change := range delta.Grown {
+		errs = append(errs, r.hold(next, change.New, to))
+	}
+	for _, change := range delta.Led {
+		errs = append(errs, r.hold(next, change.Topic, to))
+	}
+	r.held.Store(&next)
+	r.reconfigure(next, delta, to)
+	return errors.Join(errs...)
+}
+
+// hold opens and leads every partition of t that the image has this node lead.
+func (r *replicas) hold(all map[string]*held, t *metadata.Topic, image *metadata.Image) error {
+	h := &held{id: t.ID, partitions: make([]*replica, len(t.Partitions))}
+	if old := all[t.Name]; old != nil && old.id == t.ID {
+		copy(h.partitions, old.partitions)
+	}
+	all[t.Name] = h
+	var errs []error
+	for i, state := range t.Partitions {
+		if state.Leader != r.nodeID {
+			continue
+		}
+		index := int32(i)
+		if h.partitions[i] == nil {
+			opened, err := r.open(t, index, image)
+			if err != nil {
+				r.logger.Error("partition does not serve", slog.String("topic", t.Name), slog.Int("partition", i), slog.Any("err", err))
+				errs = append(errs, &controller.PartitionError{Topic: t.Name, Partition: index, Err: err})
+				continue
+			}
+			h.partitions[i] = opened
+		}
+		h.partitions[i].Lead(state.LeaderEpoch)
+		if t.Name == offsetsTopic {
+			r.groups.lead(index, state.LeaderEpoch, h.partitions[i].Partition)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// open recovers or creates the log of a partition.
+func (r *replicas) open(t *metadata.Topic, index int32, image *metadata.Image) (*replica, error) {
+	values := r.configs.topic(image, t.Name)
+	producers := producer.New()
+	log, err := r.dir.Open(t.Name, index, t.ID, values.log(t.Internal), producers)
+	if err != nil {
+		return nil, err
+	}
+	p := partition.New(partition.Options{
+		Topic: t.Name, Index: index, TopicID: t.ID, Log: log, Producers: producers, Env: r.env,
+		Config: values.partition(t.Internal), Logger: r.logger, Coders: r.coders, Meter: r.meters.topic(t.Name),
+	})
+	return &replica{Partition: p, log: log}, nil
+}
+
+// drop closes the partitions of a deleted topic and removes their folders.
+func (r *replicas) drop(all map[string]*held, t *metadata.Topic) {
+	h := all[t.Name]
+	if h == nil || h.id != t.ID {
+		return
+	}
+	delete(all, t.Name)
+	for i, p := range h.partitions {
+		if p == nil {
+			continue
+		}
+		if t.Name == offsetsTopic {
+			r.groups.resign(int32(i))
+		}
+		logger := r.logger.With(slog.String("topic", t.Name), slog.Int("partition", i))
+		p.Close(kerr.UnknownTopicOrPartition)
+		if err := r.dir.Delete(t.Name, int32(i)); err != nil {
+			logger.Error("delete a partition's folder", slog.Any("err", err))
+		}
+	}
+	r.meters.forget(t.Name)
+}
+
+// reconfigure hands changed configs to the partitions they belong to: those of
+// one topic, or all of them when a broker's defaults changed.
+func (r *replicas) reconfigure(all map[string]*held, delta metadata.Delta, image *metadata.Image) {
+	for _, change := range delta.Reconfigured {
+		r.apply(all, change.New, image)
+	}
+	if len(delta.Configs) == 0 {
+		return
+	}
+	for topic := range all {
+		if t, ok := image.Topic(topic); ok {
+			r.apply(all, t, image)
+		}
+	}
+}
+
+func (r *replicas) apply(all map[string]*held, t *metadata.Topic, image *metadata.Image) {
+	h := all[t.Name]
+	if h == nil {
+		return
+	}
+	values := r.configs.topic(image, t.Name)
+	for _, p := range h.partitions {
+		if p != nil {
+			p.log.SetConfig(values.log(t.Internal))
+			p.SetConfig(values.partition(t.Internal))
+		}
+	}
+}
+
+// close answers everybody who waits and closes every partition; the logs are the
+// directory's to sync.
+func (r *replicas) close() {
+	r.each(func(p *partition.Partition) { p.Close(kerr.NotLeaderForPartition) })
+}
