@@ -31,10 +31,10 @@ type Options struct {
 	Producers *producer.State
 	Env       env.Env
 	Config    Config
-	Logger    *slog.Logger     // nil logs nothing
+	Logger    *slog.Logger   // nil logs nothing
 	Coders    *record.Coders // shared by partitions; nil pools for this one alone
-	Meter     Meter            // nil counts nothing
-	Faults    Faults           // planted bugs, for tests of the tests
+	Meter     Meter          // nil counts nothing
+	Faults    Faults         // planted bugs, for tests of the tests
 }
 
 // Config is what the topic's configuration says about a partition.

@@ -2,12 +2,11 @@ package record
 
 import "github.com/weirstream/weir/internal/compress"
 
-// Codec is the compression of a batch, Coders do it: the types of package compress, under the
-// names by which the rooms above see them.
-type (
-	Codec  = compress.Codec
-	Coders = compress.Coders
-)
+// Codec is the compression of a batch, under the name by which the rooms above see it.
+type Codec = compress.Codec
+
+// Coders compress and decompress, under the name by which the rooms above see them.
+type Coders = compress.Coders
 
 // The codecs by their number in a batch's attributes.
 const (
