@@ -1,0 +1,256 @@
+// Package client is a Kafka as the streams runtime sees it, over franz-go: a
+// [Worker] is one group member and producer, an [Admin] manages topics.
+//
+// Commits are at least once: nothing begins, a commit waits for every record
+// that was sent and then commits the offsets, an abort drops what is not sent.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/weirstream/weir/streams/internal/runtime"
+)
+
+// Options is what a worker's client needs. All fields but Instance, Stored and
+// Extra are required.
+type Options struct {
+	Brokers        []string
+	Group          string
+	ClientID       string
+	Instance       string // name under which the member comes back after a restart; empty for none
+	Process        string // of the worker, shared by workers with one state directory
+	Stored         []runtime.TaskID
+	Layout         *runtime.Layout
+	Changelogs     []string // topics whose acknowledged offsets count
+	ResetToEnd     bool     // start a partition without a commit at its end
+	SessionTimeout time.Duration
+	Logger         *slog.Logger
+	Extra          []kgo.Opt // after all others
+}
+
+// Worker is a [runtime.Log].
+type Worker struct {
+	*reader
+	o        Options
+	cl       *kgo.Client
+	kill     context.CancelFunc
+	log      *slog.Logger
+	polled   polled
+	slab     slab
+	rotation uint32
+	tracked  map[string]bool
+	acks     map[runtime.TP]*ack
+	failure  atomic.Pointer[error] // first failure of a record since the last Abort
+	restore  *restorer             // nil while nothing restores
+}
+
+// rebalanceTimeout is how long a member may take to give up its tasks, the
+// commit included; as in the Java client.
+const rebalanceTimeout = 5 * time.Minute
+
+// Dial makes the client and lets it join the group in the background. ctx
+// carries values only: Close and Kill end the client.
+func Dial(ctx context.Context, o Options, r runtime.Rebalancer) (*Worker, error) {
+	ctx, kill := context.WithCancel(context.WithoutCancel(ctx))
+	w := &Worker{
+		o: o, kill: kill, log: o.Logger,
+		tracked: map[string]bool{}, acks: map[runtime.TP]*ack{},
+	}
+	for _, topic := range o.Changelogs {
+		w.tracked[topic] = true
+	}
+	reset := kgo.NewOffset().AtStart()
+	if o.ResetToEnd {
+		reset = kgo.NewOffset().AtEnd()
+	}
+	opts := []kgo.Opt{
+		kgo.WithContext(ctx),
+		kgo.SeedBrokers(o.Brokers...),
+		kgo.ClientID(o.ClientID),
+		kgo.WithLogger(logger{o.Logger}),
+		kgo.ConsumerGroup(o.Group),
+		kgo.ConsumeTopics(o.Layout.Topics()...),
+		kgo.Balancers(&balancer{layout: o.Layout, process: o.Process, stored: o.Stored}),
+		kgo.SessionTimeout(o.SessionTimeout),
+		kgo.RebalanceTimeout(rebalanceTimeout),
+		kgo.BlockRebalanceOnPoll(),
+		kgo.DisableAutoCommit(),
+		kgo.ConsumeResetOffset(reset),
+		kgo.KeepControlRecords(),
+		kgo.OnPartitionsAssigned(func(ctx context.Context, _ *kgo.Client, tps map[string][]int32) {
+			r.Assigned(ctx, list(tps))
+		}),
+		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, tps map[string][]int32) {
+			r.Revoked(ctx, list(tps))
+		}),
+		kgo.OnPartitionsLost(func(ctx context.Context, _ *kgo.Client, tps map[string][]int32) {
+			r.Lost(ctx, list(tps))
+		}),
+		kgo.RecordPartitioner(kgo.BasicConsistentPartitioner(partitioner)),
+	}
+	if o.Instance != "" {
+		opts = append(opts, kgo.InstanceID(o.Instance))
+	}
+	cl, err := kgo.NewClient(append(opts, o.Extra...)...)
+	if err != nil {
+		kill()
+		return nil, fmt.Errorf("kafka client: %w", err)
+	}
+	w.cl = cl
+	w.reader = &reader{adm: kadm.NewClient(cl), group: o.Group}
+	return w, nil
+}
+
+// Begin implements runtime.Log: at least once, there is nothing to begin.
+func (w *Worker) Begin(context.Context) error { return nil }
+
+// commitTries bounds how often a commit that a rebalance came between is tried
+// again with the member's new generation.
+const commitTries = 5
+
+// Commit implements runtime.Log.
+func (w *Worker) Commit(ctx context.Context, offsets []runtime.Offset) error {
+	if err := w.cl.Flush(ctx); err != nil {
+		return classify(fmt.Errorf("flush: %w", err))
+	}
+	if err := w.failed(); err != nil {
+		return err
+	}
+	if len(offsets) == 0 {
+		return nil
+	}
+	for try := 1; ; try++ {
+		err := w.commitOnce(ctx, offsets)
+		if err == nil || try == commitTries || !passing(err) {
+			return classify(err)
+		}
+		if err := pause(ctx, time.Duration(try)*50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *Worker) commitOnce(ctx context.Context, offsets []runtime.Offset) error {
+	uncommitted := map[string]map[int32]kgo.EpochOffset{}
+	metadata := map[runtime.TP]string{}
+	for _, o := range offsets {
+		if uncommitted[o.Topic] == nil {
+			uncommitted[o.Topic] = map[int32]kgo.EpochOffset{}
+		}
+		uncommitted[o.Topic][o.Partition] = kgo.EpochOffset{Epoch: -1, Offset: o.Offset}
+		metadata[o.TP] = o.Metadata
+	}
+	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		for i := range req.Topics {
+			t := &req.Topics[i]
+			for j := range t.Partitions {
+				text := metadata[runtime.TP{Topic: t.Topic, Partition: t.Partitions[j].Partition}]
+				t.Partitions[j].Metadata = &text
+			}
+		}
+		return nil
+	})
+	var failed error
+	w.cl.CommitOffsetsSync(ctx, uncommitted, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+		failed = err
+		if err != nil {
+			return
+		}
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil && failed == nil {
+					failed = fmt.Errorf("offset of %s-%d: %w", t.Topic, p.Partition, err)
+				}
+			}
+		}
+	})
+	return failed
+}
+
+// Abort implements runtime.Log.
+func (w *Worker) Abort(ctx context.Context) error {
+	err := w.cl.AbortBufferedRecords(ctx)
+	w.failure.Store(nil)
+	for _, a := range w.acks {
+		a.last.Store(-1)
+	}
+	if err != nil {
+		return fmt.Errorf("abort: %w", err)
+	}
+	return nil
+}
+
+// Close implements runtime.Log.
+func (w *Worker) Close(ctx context.Context, leave bool) error {
+	w.closeRestore()
+	w.cl.AllowRebalance()
+	member, _ := w.cl.GroupMetadata()
+	err := w.cl.LeaveGroupContext(ctx)
+	if leave && w.o.Instance != "" && member != "" {
+		err = errors.Join(err, w.leave(ctx, member))
+	}
+	w.cl.CloseAllowingRebalance()
+	w.kill()
+	if err != nil {
+		return fmt.Errorf("leave group: %w", err)
+	}
+	return nil
+}
+
+// leave takes a static member out of its group, which the client does not do.
+func (w *Worker) leave(ctx context.Context, member string) error {
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group, req.MemberID = w.o.Group, member
+	m := kmsg.NewLeaveGroupRequestMember()
+	m.MemberID, m.InstanceID = member, &w.o.Instance
+	req.Members = append(req.Members, m)
+	resp, err := req.RequestWith(ctx, w.cl)
+	if err != nil {
+		return err
+	}
+	return kerr.ErrorForCode(resp.ErrorCode)
+}
+
+// Kill implements runtime.Log.
+func (w *Worker) Kill() { w.kill() }
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+func list(tps map[string][]int32) []runtime.TP {
+	var all []runtime.TP
+	for topic, partitions := range tps {
+		for _, p := range partitions {
+			all = append(all, runtime.TP{Topic: topic, Partition: p})
+		}
+	}
+	return all
+}
+
+func group(tps []runtime.TP) map[string][]int32 {
+	by := map[string][]int32{}
+	for _, tp := range tps {
+		by[tp.Topic] = append(by[tp.Topic], tp.Partition)
+	}
+	return by
+}
+
+var _ runtime.Log = (*Worker)(nil)

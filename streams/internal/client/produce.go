@@ -1,0 +1,150 @@
+package client
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weirstream/weir/streams/internal/runtime"
+)
+
+// ack follows what is acknowledged of one partition of a changelog.
+type ack struct {
+	last atomic.Int64 // offset; -1 for none since the last look
+	done func(*kgo.Record, error)
+}
+
+// run is how many records without a key go to one partition before the next one
+// has its turn: enough for a batch.
+const run = 128
+
+// Send implements runtime.Collector.
+func (w *Worker) Send(o *runtime.Outgoing) error {
+	if err := w.failed(); err != nil {
+		return err
+	}
+	r := w.slab.record(o)
+	r.Partition = o.Partition
+	if o.Partition < 0 {
+		r.Partition = -1
+		r.Offset = int64(w.spread(o))
+	}
+	done := w.done
+	if w.tracked[o.Topic] {
+		done = w.ack(runtime.TP{Topic: o.Topic, Partition: o.Partition}).done
+	}
+	w.cl.Produce(w.cl.Context(), r, done)
+	return nil
+}
+
+// spread returns the number whose remainder is the partition of a record.
+func (w *Worker) spread(o *runtime.Outgoing) uint32 {
+	switch {
+	case o.PartitionKey != nil:
+		return runtime.Hash(o.PartitionKey)
+	case o.Key != nil:
+		return runtime.Hash(o.Key)
+	default:
+		w.rotation++
+		return w.rotation / run
+	}
+}
+
+// partitioner reads what Send decided: the partition, or a number to divide,
+// which waits in the offset that the broker has yet to assign.
+func partitioner(string) func(*kgo.Record, int) int {
+	return func(r *kgo.Record, n int) int {
+		if r.Partition >= 0 {
+			return int(r.Partition)
+		}
+		return int(r.Offset % int64(n))
+	}
+}
+
+func (w *Worker) ack(tp runtime.TP) *ack {
+	a := w.acks[tp]
+	if a == nil {
+		a = &ack{}
+		a.last.Store(-1)
+		a.done = func(r *kgo.Record, err error) {
+			if err == nil {
+				a.last.Store(r.Offset)
+			}
+			w.done(r, err)
+		}
+		w.acks[tp] = a
+	}
+	return a
+}
+
+// done notes the first failure. The client calls it from one goroutine.
+func (w *Worker) done(r *kgo.Record, err error) {
+	if err == nil {
+		return
+	}
+	err = classify(fmt.Errorf("send to %s: %w", r.Topic, err))
+	w.failure.CompareAndSwap(nil, &err)
+}
+
+func (w *Worker) failed() error {
+	if err := w.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Acked implements runtime.Log.
+func (w *Worker) Acked(tp runtime.TP) (int64, bool) {
+	a := w.acks[tp]
+	if a == nil {
+		return 0, false
+	}
+	last := a.last.Swap(-1)
+	return last, last >= 0
+}
+
+// slab makes records and copies of bytes in blocks, so that sending allocates
+// once for many records.
+type slab struct {
+	records []kgo.Record
+	bytes   []byte
+}
+
+const (
+	slabRecords = 128
+	slabBytes   = 32 << 10
+)
+
+// record copies what is to be sent.
+func (s *slab) record(o *runtime.Outgoing) *kgo.Record {
+	if len(s.records) == 0 {
+		s.records = make([]kgo.Record, slabRecords)
+	}
+	r := &s.records[0]
+	s.records = s.records[1:]
+	r.Topic, r.Key, r.Value = o.Topic, s.clone(o.Key), s.clone(o.Value)
+	r.Timestamp = time.UnixMilli(o.Timestamp)
+	if len(o.Headers) > 0 {
+		r.Headers = make([]kgo.RecordHeader, len(o.Headers))
+		for i, h := range o.Headers {
+			r.Headers[i] = kgo.RecordHeader{Key: h.Key, Value: s.clone(h.Value)}
+		}
+	}
+	return r
+}
+
+func (s *slab) clone(b []byte) []byte {
+	switch {
+	case b == nil:
+		return nil
+	case len(b) > slabBytes/8:
+		return append(make([]byte, 0, len(b)), b...)
+	case len(b) > cap(s.bytes)-len(s.bytes):
+		s.bytes = make([]byte, 0, slabBytes)
+	}
+	from := len(s.bytes)
+	s.bytes = append(s.bytes, b...)
+	return s.bytes[from:len(s.bytes):len(s.bytes)]
+}
