@@ -66,7 +66,7 @@ func (t *Task) Offsets() []Offset {
 func (t *Task) Applied(acked map[string]int64) error {
 	for _, s := range t.stores {
 		if last, ok := acked[s.topic]; ok && s.desc.Logged {
-			s.position = last + 1
+			s.position = max(s.position, last+1)
 		}
 	}
 	if err := t.apply(); err != nil {
@@ -124,12 +124,10 @@ func (t *Task) PendingBytes() int {
 // a partition time and the metadata of processors, of which we have none.
 const timeVersion = 2
 
-// EncodeTime returns the metadata of a commit: base64 of the version, the time
-// of the partition in milliseconds (as Kafka Streams, all ones bits mean
-// none) and the count of processor metadata.
+// EncodeTime returns the metadata of a commit: base64 of the version and the
+// time of the partition in milliseconds, -1 for none.
 func EncodeTime(at int64) string {
 	b := binary.BigEndian.AppendUint64([]byte{timeVersion}, uint64(at)) //nolint:gosec // bits as they are
-	b = binary.BigEndian.AppendUint32(b, 0)
 	return base64.StdEncoding.EncodeToString(b)
 }
 

@@ -125,13 +125,17 @@ func (t *Task) SetEnd(tp TP, next, end int64) {
 }
 
 // Resume sets where a partition goes on after a start: its committed offset and
-// the time that was committed with it.
-func (t *Task) Resume(from Offset) {
+// the time that was committed with it. One that is not committed counts as
+// progress to commit.
+func (t *Task) Resume(from Offset, committed bool) {
 	q := t.queue(from.TP)
 	if q == nil || from.Offset < 0 {
 		return
 	}
-	q.next, q.committed = from.Offset, from.Offset
+	q.next = from.Offset
+	if committed {
+		q.committed = from.Offset
+	}
 	if at, ok := DecodeTime(from.Metadata); ok {
 		q.time = at
 		t.time = max(t.time, at)

@@ -1,0 +1,69 @@
+package runtime
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/weirstream/weir/streams/internal/graph"
+)
+
+// Layout tells which partitions belong to which task. It is never changed.
+type Layout struct {
+	topics map[string]int // topic → sub-topology
+	names  []string
+}
+
+// Work is one task and what it reads.
+type Work struct {
+	ID         TaskID
+	Partitions []TP
+}
+
+// NewLayout returns the layout of an application.
+func NewLayout(app string, g *graph.Topology) *Layout {
+	l := &Layout{topics: map[string]int{}}
+	for i := range g.Subtopologies {
+		for _, topic := range g.Subtopologies[i].SourceTopics(app) {
+			l.topics[topic] = i
+			l.names = append(l.names, topic)
+		}
+	}
+	slices.Sort(l.names)
+	return l
+}
+
+// Topics returns every topic that tasks read, sorted.
+func (l *Layout) Topics() []string { return slices.Clone(l.names) }
+
+// Task returns the task that reads a partition.
+func (l *Layout) Task(tp TP) (TaskID, bool) {
+	sub, ok := l.topics[tp.Topic]
+	return TaskID{Subtopology: sub, Partition: tp.Partition}, ok
+}
+
+// Work returns all tasks, sorted, given the partition counts of the topics.
+func (l *Layout) Work(partitions map[string]int32) []Work {
+	byID := map[TaskID]*Work{}
+	for _, topic := range l.names {
+		for p := range partitions[topic] {
+			tp := TP{topic, p}
+			id, _ := l.Task(tp)
+			w := byID[id]
+			if w == nil {
+				w = &Work{ID: id}
+				byID[id] = w
+			}
+			w.Partitions = append(w.Partitions, tp)
+		}
+	}
+	all := make([]Work, 0, len(byID))
+	for _, w := range byID {
+		all = append(all, *w)
+	}
+	slices.SortFunc(all, func(a, b Work) int { return compareTasks(a.ID, b.ID) })
+	return all
+}
+
+func compareTasks(a, b TaskID) int {
+	return cmp.Or(cmp.Compare(a.Subtopology, b.Subtopology), cmp.Compare(a.Partition, b.Partition))
+}

@@ -1,0 +1,102 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// Assigned implements Rebalancer. The tasks open at the next step of Run: a
+// restore may take long, and a rebalance must not.
+func (w *Worker) Assigned(ctx context.Context, tps []TP) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, tp := range tps {
+		id, ok := w.o.Setup.Layout.Task(tp)
+		if !ok {
+			w.fatal = fmt.Errorf("the group assigns %s-%d, which no task reads: do its members run the same topology", tp.Topic, tp.Partition)
+			continue
+		}
+		s := w.slots[id]
+		if s == nil {
+			s = &slot{id: id}
+			w.slots[id] = s
+			w.order = append(w.order, s)
+			w.log.Info("task assigned", "task", id.String())
+		} else if s.task != nil {
+			w.settle(ctx) // it gets another partition, and starts again with all of them
+			w.closeDirty(s)
+			w.kafka.Pause(s.tps)
+		}
+		s.tps = append(s.tps, tp)
+		w.byTP[tp] = s
+	}
+	slices.SortFunc(w.order, func(a, b *slot) int { return compareTasks(a.id, b.id) })
+	if len(tps) > 0 {
+		w.kafka.Pause(tps)
+	}
+	w.joined = true
+	w.o.OnChange()
+}
+
+// Revoked implements Rebalancer: it commits what the tasks did and closes them.
+func (w *Worker) Revoked(ctx context.Context, tps []TP) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	gone := w.owners(tps)
+	if len(gone) == 0 {
+		return
+	}
+	w.settle(ctx)
+	for _, s := range gone {
+		w.log.Info("task revoked", "task", s.id.String())
+		if err := w.remove(s); err != nil {
+			w.log.Warn("task did not close", "task", s.id.String(), "error", err)
+		}
+	}
+	w.o.OnChange()
+}
+
+// Lost implements Rebalancer: somebody else may work on the tasks already, so
+// nothing is committed.
+func (w *Worker) Lost(ctx context.Context, tps []TP) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	lost := w.owners(tps)
+	if len(lost) == 0 {
+		return
+	}
+	if err := w.reset(ctx, 0); err != nil {
+		w.fatal = err
+	}
+	for _, s := range lost {
+		w.log.Warn("task lost", "task", s.id.String())
+		if err := w.remove(s); err != nil {
+			w.log.Warn("task did not close", "task", s.id.String(), "error", err)
+		}
+	}
+	w.o.OnChange()
+}
+
+// settle commits before tasks close. If that fails, all of them start again:
+// they were part of the same commit.
+func (w *Worker) settle(ctx context.Context) {
+	err := w.commit(ctx)
+	if err == nil {
+		return
+	}
+	w.log.Warn("tasks move without a commit and are repeated", "error", err)
+	if err := w.reset(ctx, 0); err != nil {
+		w.fatal = err
+	}
+}
+
+func (w *Worker) owners(tps []TP) []*slot {
+	var found []*slot
+	for _, tp := range tps {
+		if s := w.byTP[tp]; s != nil && !slices.Contains(found, s) {
+			found = append(found, s)
+		}
+	}
+	return found
+}

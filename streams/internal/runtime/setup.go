@@ -1,0 +1,211 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/weirstream/weir/streams/internal/graph"
+)
+
+// ErrPartitions means that an internal topic exists with a partition count that
+// does not fit the topology.
+var ErrPartitions = errors.New("partition count does not fit")
+
+// SetupOptions says how to create internal topics.
+type SetupOptions struct {
+	Replication int16             // -1 is the default of the cluster
+	Repartition map[string]string // topic configuration over the defaults
+	Changelog   map[string]string
+}
+
+// Setup is an application on its cluster.
+type Setup struct {
+	Layout       *Layout
+	Work         []Work
+	Changelogs   []string          // topics
+	Repartitions []string          // topics
+	TopicIDs     map[string]string // of the changelogs, where the broker has ids
+}
+
+// Prepare checks the source topics and creates the internal topics that are
+// missing. It returns when the cluster shows all of them. Topics that exist are
+// used as they are, if their partition counts fit.
+func Prepare(ctx context.Context, admin Admin, app string, g *graph.Topology, o SetupOptions) (*Setup, error) {
+	sources, err := admin.Topics(ctx, g.Sources())
+	if err != nil {
+		return nil, fmt.Errorf("describe source topics: %w", err)
+	}
+	plan, err := g.Plan(app, func(topic string) (int32, bool) {
+		t, ok := sources[topic]
+		return t.Partitions, ok
+	})
+	if err != nil {
+		return nil, err
+	}
+	wanted := append(internal(plan.Repartitions, o.Repartition), internal(plan.Changelogs, o.Changelog)...)
+	there, err := ensure(ctx, admin, wanted, o.Replication)
+	if err != nil {
+		return nil, err
+	}
+	s := &Setup{Layout: NewLayout(app, g), TopicIDs: map[string]string{}}
+	counts := map[string]int32{}
+	for name, t := range sources {
+		counts[name] = t.Partitions
+	}
+	for _, t := range plan.Repartitions {
+		counts[t.Name] = there[t.Name].Partitions
+		s.Repartitions = append(s.Repartitions, t.Name)
+	}
+	for _, t := range plan.Changelogs {
+		s.Changelogs = append(s.Changelogs, t.Name)
+		if id := there[t.Name].ID; id != "" {
+			s.TopicIDs[t.Name] = id
+		}
+	}
+	s.Work = s.Layout.Work(counts)
+	return s, nil
+}
+
+func internal(topics []graph.InternalTopic, overrides map[string]string) []Topic {
+	wanted := make([]Topic, 0, len(topics))
+	for _, t := range topics {
+		config := maps.Clone(t.Config)
+		maps.Copy(config, overrides)
+		wanted = append(wanted, Topic{Name: t.Name, Partitions: t.Partitions, Config: config})
+	}
+	return wanted
+}
+
+// ensure creates what is missing and waits until the cluster shows it.
+func ensure(ctx context.Context, admin Admin, wanted []Topic, replication int16) (map[string]Topic, error) {
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	names := make([]string, 0, len(wanted))
+	for _, t := range wanted {
+		names = append(names, t.Name)
+	}
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		there, err := admin.Topics(ctx, names)
+		if err != nil {
+			return nil, fmt.Errorf("describe internal topics: %w", err)
+		}
+		missing, err := compare(wanted, there)
+		if err != nil || len(missing) == 0 {
+			return there, err
+		}
+		if err := admin.Create(ctx, missing, replication); err != nil {
+			return nil, fmt.Errorf("create internal topics: %w", err)
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return nil, fmt.Errorf("wait for internal topics: %w", err)
+		}
+	}
+}
+
+func compare(wanted []Topic, there map[string]Topic) (missing []Topic, err error) {
+	var bad []string
+	for _, t := range wanted {
+		switch is, ok := there[t.Name]; {
+		case !ok:
+			missing = append(missing, t)
+		case is.Partitions != t.Partitions:
+			bad = append(bad, fmt.Sprintf("topic %s has %d partitions, the topology needs %d", t.Name, is.Partitions, t.Partitions))
+		}
+	}
+	if len(bad) > 0 {
+		return nil, fmt.Errorf("%w: %s: reset the application or give it another id", ErrPartitions, strings.Join(bad, "; "))
+	}
+	return missing, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// Drained reports whether no record lies between the committed offset and the
+// end of any partition that tasks read. Commits are read before ends: when a
+// commit of a source was read, everything that it led to was already written,
+// so an end that is read later covers it.
+func Drained(ctx context.Context, r Reader, work []Work) (bool, error) {
+	tps := partitions(work)
+	committed, err := r.Committed(ctx, tps)
+	if err != nil {
+		return false, fmt.Errorf("read commits: %w", err)
+	}
+	ends, err := r.Ends(ctx, tps)
+	if err != nil {
+		return false, fmt.Errorf("read ends: %w", err)
+	}
+	var bare []TP // no commit, but maybe no record either
+	for _, tp := range tps {
+		end, known := ends[tp]
+		c, ok := committed[tp]
+		switch {
+		case !known:
+			return false, nil
+		case !ok || c.Offset < 0:
+			bare = append(bare, tp)
+		case c.Offset < end:
+			return false, nil
+		}
+	}
+	if len(bare) == 0 {
+		return true, nil
+	}
+	starts, err := r.Starts(ctx, bare)
+	if err != nil {
+		return false, fmt.Errorf("read starts: %w", err)
+	}
+	return !slices.ContainsFunc(bare, func(tp TP) bool {
+		start, known := starts[tp]
+		return !known || start < ends[tp]
+	}), nil
+}
+
+// Lag returns how many offsets lie between the commits and the ends of what
+// tasks read. Markers and gaps of compaction count.
+func Lag(ctx context.Context, r Reader, work []Work) (map[TP]int64, error) {
+	tps := partitions(work)
+	committed, err := r.Committed(ctx, tps)
+	if err != nil {
+		return nil, fmt.Errorf("read commits: %w", err)
+	}
+	starts, err := r.Starts(ctx, tps)
+	if err != nil {
+		return nil, fmt.Errorf("read starts: %w", err)
+	}
+	ends, err := r.Ends(ctx, tps)
+	if err != nil {
+		return nil, fmt.Errorf("read ends: %w", err)
+	}
+	lag := make(map[TP]int64, len(tps))
+	for _, tp := range tps {
+		from := starts[tp]
+		if c, ok := committed[tp]; ok {
+			from = max(from, c.Offset)
+		}
+		lag[tp] = max(0, ends[tp]-from)
+	}
+	return lag, nil
+}
+
+func partitions(work []Work) []TP {
+	var tps []TP
+	for _, w := range work {
+		tps = append(tps, w.Partitions...)
+	}
+	return tps
+}

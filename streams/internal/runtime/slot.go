@@ -1,0 +1,287 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/weirstream/weir/statestore"
+)
+
+// state is how far a task of a worker is.
+type state int
+
+const (
+	opening   state = iota // to open at retryAt
+	restoring              // reads its changelogs
+	running
+)
+
+// String returns the name of the state.
+func (s state) String() string {
+	switch s {
+	case opening:
+		return "opening"
+	case restoring:
+		return "restoring"
+	case running:
+		return "running"
+	default:
+		return "unknown"
+	}
+}
+
+// slot is a task that the worker was given.
+type slot struct {
+	id      TaskID
+	tps     []TP // what was assigned of it
+	state   state
+	retryAt time.Time
+	tries   int
+
+	task     *Task // nil while opening
+	disk     statestore.DB
+	memory   statestore.DB
+	starts   map[TP]Offset // where its partitions go on
+	restores map[TP]*restore
+	paused   map[TP]bool
+	idle     time.Time // since when it waits for a partition that has more
+}
+
+// idleLimit is how long a task waits for records that the broker seems to have.
+// Compaction can leave a partition whose end no record reaches.
+const idleLimit = 5 * time.Second
+
+// run processes a slice of records. It returns false if there is nothing to
+// process for now.
+func (s *slot) run() (more bool, err error) {
+	for range slice {
+		more, err = s.task.ProcessNext()
+		if err != nil {
+			return false, err
+		}
+		if !more {
+			break
+		}
+		if s.task.CommitRequested() {
+			return true, nil
+		}
+	}
+	if more || !s.task.Waiting() {
+		s.idle = time.Time{}
+		return more, nil
+	}
+	if s.idle.IsZero() {
+		s.idle = time.Now()
+	} else if time.Since(s.idle) >= idleLimit {
+		s.idle = time.Time{}
+		s.task.GiveUp()
+		return true, nil
+	}
+	return false, nil
+}
+
+// open opens the tasks whose time has come, all with the same few requests.
+func (w *Worker) open(ctx context.Context) error {
+	var due []*slot
+	var sources, changelogs, all []TP
+	for _, s := range w.order {
+		if s.state == opening && !time.Now().Before(s.retryAt) {
+			due = append(due, s)
+			sources = append(sources, s.tps...)
+			changelogs = append(changelogs, w.changelogs(s.id)...)
+		}
+	}
+	if len(due) == 0 {
+		return nil
+	}
+	all = append(slices.Clone(sources), changelogs...)
+	committed, err := w.kafka.Committed(ctx, sources)
+	if err != nil {
+		return fmt.Errorf("read commits: %w", err)
+	}
+	starts, err := w.kafka.Starts(ctx, all)
+	if err != nil {
+		return fmt.Errorf("read starts: %w", err)
+	}
+	ends, err := w.kafka.Ends(ctx, all)
+	if err != nil {
+		return fmt.Errorf("read ends: %w", err)
+	}
+	for _, s := range due {
+		if err := w.openSlot(s, committed, starts, ends); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// changelogs returns the changelog partitions of a task.
+func (w *Worker) changelogs(id TaskID) []TP {
+	sub := &w.o.Program.Graph().Subtopologies[id.Subtopology]
+	var tps []TP
+	for i := range sub.Stores {
+		if sub.Stores[i].Logged {
+			tps = append(tps, TP{sub.Stores[i].Changelog(w.o.ApplicationID).Name, id.Partition})
+		}
+	}
+	return tps
+}
+
+// openTries is how often a database that somebody else has open is tried again.
+const openTries = 10
+
+func (w *Worker) openSlot(s *slot, committed map[TP]Offset, starts, ends map[TP]int64) error {
+	err := w.openTask(s, starts, ends)
+	if errors.Is(err, statestore.ErrInUse) && s.tries < openTries {
+		s.retryAt = time.Now().Add(backoff(s.tries))
+		s.tries++
+		w.log.Info("state is still open elsewhere", "task", s.id.String(), "error", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open task %s: %w", s.id, err)
+	}
+	s.tries = 0
+	s.starts = map[TP]Offset{}
+	for _, tp := range s.tps {
+		c, ok := committed[tp]
+		known := ok && c.Offset >= 0
+		if !known {
+			c = Offset{TP: tp, Offset: starts[tp]}
+			if w.o.ResetToEnd {
+				c.Offset = ends[tp]
+			}
+		}
+		s.task.Resume(c, known)
+		s.task.SetEnd(tp, -1, ends[tp])
+		s.starts[tp] = c
+	}
+	return w.beginRestore(s, starts, ends)
+}
+
+// openTask opens database and stores. A database that does not fit the
+// changelogs is wiped, and filled from them again.
+func (w *Worker) openTask(s *slot, starts, ends map[TP]int64) error {
+	for wiped := false; ; wiped = true {
+		err := w.tryOpen(s)
+		if err == nil {
+			err = stale(s.task, starts, ends)
+		}
+		switch {
+		case err == nil:
+			return nil
+		case wiped, !errors.Is(err, ErrStale) && !errors.Is(err, statestore.ErrChanged) && !errors.Is(err, statestore.ErrCorrupt):
+			w.closeDirty(s)
+			return err
+		}
+		w.log.Warn("state is wiped and restored from its changelogs", "task", s.id.String(), "error", err)
+		w.closeDirty(s)
+		if err := w.o.Databases.Wipe(s.id); err != nil {
+			return fmt.Errorf("wipe: %w", err)
+		}
+	}
+}
+
+func (w *Worker) tryOpen(s *slot) error {
+	sub := &w.o.Program.Graph().Subtopologies[s.id.Subtopology]
+	var err error
+	for i := range sub.Stores {
+		switch {
+		case sub.Stores[i].Persistent && s.disk == nil:
+			s.disk, err = w.o.Databases.Open(s.id)
+		case !sub.Stores[i].Persistent && s.memory == nil:
+			s.memory, err = statestore.Memory().Open("")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	topics := make([]string, 0, len(s.tps))
+	for _, tp := range s.tps {
+		topics = append(topics, tp.Topic)
+	}
+	s.task, err = NewTask(w.o.Program, s.id, TaskOptions{
+		ApplicationID: w.o.ApplicationID, Sources: topics, Disk: s.disk, Memory: s.memory,
+		TopicIDs: w.o.Setup.TopicIDs, Collector: w.kafka, Now: time.Now, Logger: w.log,
+		OnError: w.o.OnError, OnDrop: w.o.OnDrop, Wait: true,
+	})
+	return err
+}
+
+// stale says that a store knows of changelog records that are not there.
+func stale(t *Task, starts, ends map[TP]int64) error {
+	for _, c := range t.Changelogs() {
+		start, end := starts[c.TP], ends[c.TP]
+		if c.Position > end || c.Position >= 0 && c.Position < start {
+			return fmt.Errorf("%w: %s-%d has offsets %d to %d, the state is at %d",
+				ErrStale, c.Topic, c.Partition, start, end, c.Position)
+		}
+	}
+	return nil
+}
+
+// begin lets a restored task run.
+func (w *Worker) begin(s *slot) error {
+	if err := s.task.Restored(); err != nil {
+		return err
+	}
+	if err := s.task.Start(); err != nil {
+		return err
+	}
+	to := map[TP]int64{}
+	s.paused = map[TP]bool{}
+	for tp, from := range s.starts {
+		to[tp] = from.Offset
+		s.paused[tp] = false
+	}
+	for _, c := range s.task.Changelogs() {
+		w.kafka.Acked(c.TP) // of another life of the task
+	}
+	w.kafka.Seek(to)
+	w.kafka.Resume(s.tps)
+	s.state = running
+	w.log.Info("task runs", "task", s.id.String())
+	w.o.OnChange()
+	return nil
+}
+
+// closeDirty closes a task without a commit.
+func (w *Worker) closeDirty(s *slot) {
+	if err := w.closeSlot(s); err != nil {
+		w.log.Warn("task did not close", "task", s.id.String(), "error", err)
+	}
+}
+
+func (w *Worker) closeSlot(s *slot) error {
+	if s.state == restoring {
+		w.kafka.EndRestore(slices.Collect(maps.Keys(s.restores)))
+	}
+	var errs []error
+	if s.task != nil {
+		errs = append(errs, s.task.Close())
+	}
+	for _, db := range []statestore.DB{s.disk, s.memory} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	s.task, s.disk, s.memory, s.restores, s.idle = nil, nil, nil, nil, time.Time{}
+	s.state = opening
+	return errors.Join(errs...)
+}
+
+// remove closes a task that goes elsewhere or ends.
+func (w *Worker) remove(s *slot) error {
+	err := w.closeSlot(s)
+	for _, tp := range s.tps {
+		delete(w.byTP, tp)
+		delete(w.purge, tp)
+	}
+	delete(w.slots, s.id)
+	w.order = slices.DeleteFunc(w.order, func(x *slot) bool { return x == s })
+	return err
+}
