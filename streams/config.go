@@ -1,0 +1,187 @@
+package streams
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weirstream/weir/internal/env"
+	"github.com/weirstream/weir/statestore"
+	"github.com/weirstream/weir/streams/internal/runtime"
+)
+
+// Guarantee says how often a record takes effect.
+type Guarantee int
+
+const (
+	// AtLeastOnce never loses a record; after a failure, records since the last
+	// commit take effect again.
+	AtLeastOnce Guarantee = iota
+	// ExactlyOnceV2 makes outputs, state and offsets one transaction.
+	ExactlyOnceV2
+)
+
+// ErrConfig means that a [Config] cannot work; the text names the field.
+var ErrConfig = errors.New("bad streams configuration")
+
+// The types of error handlers.
+type (
+	// ErrorEvent is one record that could not be read or processed: its task,
+	// its place, and the operator, stage and cause.
+	ErrorEvent = runtime.ErrorEvent
+	// Decision is what an error handler answers.
+	Decision = runtime.Decision
+	// ErrorHandler decides about a failed record. It is called from the
+	// goroutine of the task.
+	ErrorHandler = runtime.ErrorHandler
+	// TaskStatus is one task of an app.
+	TaskStatus = runtime.TaskStatus
+)
+
+// The answers of an error handler.
+const (
+	Fail     = runtime.Fail     // stop the app with the error
+	Continue = runtime.Continue // log and drop the record
+)
+
+// Config is what an [App] needs to know. ApplicationID and Brokers are
+// required; the zero value of every other field is a working default.
+type Config struct {
+	// ApplicationID is the consumer group and the prefix of internal topics.
+	// Apps with the same id share the work, and must have the same topology.
+	ApplicationID string
+	// Brokers are host:port addresses to start from.
+	Brokers []string
+	// Workers is how many goroutines process, each with a client of its own. 0
+	// is 1. More than there are tasks is no use.
+	Workers int
+	// StateDir is where state is kept, one folder for each application id. Empty
+	// is $XDG_DATA_HOME/weir/streams, or ~/.local/share/weir/streams. Two apps
+	// with the same id need different folders on one machine.
+	StateDir string
+	// CommitInterval is the time between commits, and so how much is repeated
+	// after a crash and how late cached results may be. 0 is 30 s.
+	CommitInterval time.Duration
+	// CacheBytes is how much of uncommitted changes all workers together keep in
+	// memory before they commit early. 0 is 10 MiB; below 0 commits after every
+	// change.
+	CacheBytes int
+	// Buffered is how many records of a partition wait in memory before its
+	// fetching pauses. 0 is 1000.
+	Buffered int
+	// Guarantee is AtLeastOnce. ExactlyOnceV2 is refused as yet.
+	Guarantee Guarantee
+	// ResetToEnd starts partitions without a commit at their end, not at their
+	// start.
+	ResetToEnd bool
+	// SessionTimeout is how long the group waits for a worker that is gone. 0 is
+	// 45 s. An app that comes back sooner with its state folder takes its tasks
+	// over at once.
+	SessionTimeout time.Duration
+	// LeaveOnStop leaves the group at a graceful stop, so that other instances
+	// take over at once. Otherwise the tasks wait for the restart, for as long as
+	// the session timeout.
+	LeaveOnStop bool
+	// StopTimeout is how long the last commit of a graceful stop may take. 0 is
+	// 30 s.
+	StopTimeout time.Duration
+
+	// Replication is the replication factor of internal topics. 0 is the default
+	// of the cluster.
+	Replication int16
+	// ChangelogConfig and RepartitionConfig override the configuration of
+	// internal topics when they are created, under Kafka's keys.
+	ChangelogConfig   map[string]string
+	RepartitionConfig map[string]string
+	// PurgeInterval is the time between deletions of processed records from
+	// repartition topics. 0 is 30 s; below 0 never deletes.
+	PurgeInterval time.Duration
+
+	// Engine keeps persistent stores. Nil is Pebble.
+	Engine statestore.Engine
+	// OnError decides about records that could not be read or processed. Nil
+	// fails. A panic in a lambda comes here too.
+	OnError ErrorHandler
+	// OnState is told of every change of the app's state, in order, from one
+	// goroutine; while it runs, later changes wait.
+	OnState func(old, now State)
+	// Logger is where the app logs. Nil discards.
+	Logger *slog.Logger
+	// ClientOptions are given to every Kafka client after the app's own options:
+	// TLS, SASL, a dialer. Those that change group or offsets break the app.
+	ClientOptions []kgo.Opt
+}
+
+// withDefaults checks the configuration and fills what is zero.
+func (c Config) withDefaults() (Config, error) {
+	bad := func(field, why string) (Config, error) {
+		return Config{}, fmt.Errorf("%w: %s %s", ErrConfig, field, why)
+	}
+	switch {
+	case c.ApplicationID == "":
+		return bad("ApplicationID", "is empty")
+	case legal(c.ApplicationID) != nil:
+		return bad("ApplicationID", legal(c.ApplicationID).Error())
+	case len(c.Brokers) == 0:
+		return bad("Brokers", "is empty")
+	case c.Guarantee == ExactlyOnceV2:
+		return bad("Guarantee", "ExactlyOnceV2 is not supported yet; use AtLeastOnce")
+	case c.Guarantee != AtLeastOnce:
+		return bad("Guarantee", "is unknown")
+	case c.Workers < 0, c.Buffered < 0, c.CommitInterval < 0, c.SessionTimeout < 0, c.StopTimeout < 0:
+		return bad("Workers, Buffered, CommitInterval, SessionTimeout and StopTimeout", "must not be negative")
+	}
+	if c.StateDir == "" {
+		dir, err := dataDir()
+		if err != nil {
+			return bad("StateDir", err.Error())
+		}
+		c.StateDir = dir
+	}
+	c.Workers = or(c.Workers, 1)
+	c.CommitInterval = or(c.CommitInterval, 30*time.Second)
+	c.CacheBytes = or(c.CacheBytes, 10<<20)
+	c.Buffered = or(c.Buffered, 1000)
+	c.SessionTimeout = or(c.SessionTimeout, 45*time.Second)
+	c.StopTimeout = or(c.StopTimeout, 30*time.Second)
+	c.Replication = or(c.Replication, -1)
+	c.PurgeInterval = or(c.PurgeInterval, 30*time.Second)
+	if c.Engine == nil {
+		c.Engine = defaultEngine()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+func or[T comparable](value, fallback T) T {
+	var zero T
+	if value == zero {
+		return fallback
+	}
+	return value
+}
+
+// dataDir is the folder for the data of programs, never a temporary one.
+func dataDir() (string, error) {
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "weir", "streams"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", errors.New("is empty and there is no home directory to keep state in")
+	}
+	return filepath.Join(home, ".local", "share", "weir", "streams"), nil
+}
+
+// home opens the folder of an application and locks it.
+func (c *Config) home(ctx context.Context) (*home, error) {
+	return openHome(ctx, env.RealFS(), filepath.Join(c.StateDir, c.ApplicationID), c.Engine)
+}

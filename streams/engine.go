@@ -1,0 +1,11 @@
+//go:build !wasip1
+
+package streams
+
+import (
+	"github.com/weirstream/weir/statestore"
+	"github.com/weirstream/weir/statestore/pebble"
+)
+
+// defaultEngine keeps persistent stores in Pebble.
+func defaultEngine() statestore.Engine { return pebble.New(pebble.Options{}) }

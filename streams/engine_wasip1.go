@@ -1,0 +1,6 @@
+package streams
+
+import "github.com/weirstream/weir/statestore"
+
+// defaultEngine keeps everything in memory, where no other engine compiles.
+func defaultEngine() statestore.Engine { return statestore.Memory() }

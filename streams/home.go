@@ -1,0 +1,119 @@
+package streams
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/weirstream/weir/internal/env"
+	"github.com/weirstream/weir/statestore"
+	"github.com/weirstream/weir/streams/processor"
+)
+
+// ErrInUse means that another app has the state directory open.
+var ErrInUse = errors.New("state directory is in use")
+
+// home is the folder of one application: a lock, the name of the process in its
+// group, and a folder for each task. It implements runtime.Databases.
+type home struct {
+	fs      env.FS
+	dir     string
+	engine  statestore.Engine
+	process string
+	lock    io.Closer
+}
+
+const (
+	lockFile    = "lock"
+	processFile = "process-id"
+)
+
+func openHome(_ context.Context, files env.FS, dir string, engine statestore.Engine) (*home, error) {
+	if err := files.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	lock, err := files.Lock(filepath.Join(dir, lockFile))
+	if errors.Is(err, env.ErrLocked) {
+		return nil, fmt.Errorf("%w: %s: stop the other app or choose another StateDir", ErrInUse, dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	h := &home{fs: files, dir: dir, engine: engine, lock: lock}
+	if h.process, err = h.identity(); err != nil {
+		return nil, errors.Join(fmt.Errorf("state directory: %w", err), lock.Close())
+	}
+	return h, nil
+}
+
+// identity reads the name of the process, or makes one. Under it a restart is
+// the same member of the group.
+func (h *home) identity() (string, error) {
+	name := filepath.Join(h.dir, processFile)
+	f, err := h.fs.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return "", err
+	}
+	id, err := identityIn(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return "", fmt.Errorf("%s: %w", processFile, err)
+	}
+	return id, h.fs.SyncDir(h.dir)
+}
+
+func identityIn(f env.File) (string, error) {
+	const length = 26 // of rand.Text
+	buf := make([]byte, length+1)
+	n, err := f.ReadAt(buf, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	if id := strings.TrimSpace(string(buf[:n])); len(id) == length && legal(id) == nil {
+		return id, nil
+	}
+	id := rand.Text()
+	if err := f.Truncate(0); err != nil {
+		return "", err
+	}
+	if _, err := f.WriteAt([]byte(id), 0); err != nil {
+		return "", err
+	}
+	return id, f.Sync()
+}
+
+func (h *home) task(id processor.TaskID) string { return filepath.Join(h.dir, id.String()) }
+
+// Open implements runtime.Databases.
+func (h *home) Open(id processor.TaskID) (statestore.DB, error) { return h.engine.Open(h.task(id)) }
+
+// Wipe implements runtime.Databases.
+func (h *home) Wipe(id processor.TaskID) error { return h.fs.RemoveAll(h.task(id)) }
+
+// stored returns the tasks that have a folder.
+func (h *home) stored() ([]processor.TaskID, error) {
+	entries, err := h.fs.ReadDir(h.dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	var ids []processor.TaskID
+	for _, e := range entries {
+		sub, partition, _ := strings.Cut(e.Name(), "_")
+		s, err1 := strconv.Atoi(sub)
+		p, err2 := strconv.ParseInt(partition, 10, 32)
+		id := processor.TaskID{Subtopology: s, Partition: int32(p)} //nolint:gosec // parsed as 32 bits
+		if err1 == nil && err2 == nil && e.IsDir() && id.String() == e.Name() {
+			ids = append(ids, id)
+		}
+	}
+	return ids, nil
+}
+
+// Close gives the folder free.
+func (h *home) Close() error { return h.lock.Close() }
