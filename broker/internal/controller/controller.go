@@ -210,7 +210,7 @@ func (c *Controller) start(s *stores, machine raft.FSM, transport raft.Transport
 	conf.MaxAppendEntries = 1024
 	conf.BatchApplyCh = true
 	conf.NoLegacyTelemetry = true
-	conf.TrailingLogs = 64
+	conf.TrailingLogs = 0                  // the log store keeps what an older snapshot needs
 	conf.SnapshotInterval = 24 * time.Hour // snapshots are asked for
 	conf.SnapshotThreshold = 1 << 62
 	if s.fresh {

@@ -39,6 +39,7 @@ type life struct {
 	reconcile func(from, to *metadata.Image) error
 	register  func(context.Context) (metadata.Broker, error)
 	logger    *slog.Logger
+	noSyncer  bool // the directory runs only to end
 }
 
 func openDir(e env.Env) (*commitlog.Dir, error) {
@@ -76,10 +77,15 @@ func begin(t testing.TB, l life) *node {
 		Register: l.register, Reconcile: n.enforce,
 	})
 	dirCtx, stopDir := context.WithCancel(context.WithoutCancel(t.Context()))
-	go func() { n.dirRun <- dir.Run(dirCtx) }()
+	if !l.noSyncer {
+		go func() { n.dirRun <- dir.Run(dirCtx) }()
+	}
 	go func() {
 		err := n.Run(ctx)
 		stopDir()
+		if l.noSyncer {
+			n.dirRun <- dir.Run(dirCtx)
+		}
 		err = errors.Join(err, <-n.dirRun)
 		n.run <- err
 	}()

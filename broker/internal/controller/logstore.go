@@ -28,8 +28,9 @@ var (
 // there are few between two snapshots: raft panics when it cannot read one.
 type logStore struct {
 	log     *commitlog.Log
-	healthy func() error // nil while what raft must never forget is stored
-	failed  chan<- error // told when entries can no longer be stored
+	healthy func() error  // nil while what raft must never forget is stored
+	spare   func() uint64 // the last index that no snapshot will need the log for
+	failed  chan<- error  // told when entries can no longer be stored
 
 	mu      sync.RWMutex
 	entries []*raft.Log // those of the log, in order
@@ -41,8 +42,8 @@ var (
 )
 
 // openLogStore reads the whole log.
-func openLogStore(log *commitlog.Log, healthy func() error, failed chan<- error) (*logStore, error) {
-	s := &logStore{log: log, healthy: healthy, failed: failed}
+func openLogStore(log *commitlog.Log, healthy func() error, spare func() uint64, failed chan<- error) (*logStore, error) {
+	s := &logStore{log: log, healthy: healthy, spare: spare, failed: failed}
 	for at := log.StartOffset(); at < log.EndOffset(); {
 		next, err := s.load(at)
 		if err != nil {
@@ -253,7 +254,7 @@ func (s *logStore) write(entries []*raft.Log) error {
 }
 
 // DeleteRange deletes a prefix, which a snapshot has replaced, or a suffix, which
-// another leader has.
+// another leader has. Of a prefix it keeps what an older snapshot would need.
 func (s *logStore) DeleteRange(from, to uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -263,7 +264,7 @@ func (s *logStore) DeleteRange(from, to uint64) error {
 	first, last := s.entries[0].Index, s.entries[len(s.entries)-1].Index
 	switch {
 	case from <= first:
-		to = min(to, last)
+		to = min(to, last, s.spare())
 		if to < first {
 			return nil
 		}

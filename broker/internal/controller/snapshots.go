@@ -149,6 +149,16 @@ func parseSnapshot(data []byte) (snapshotHead, []byte, error) {
 	return head, body[n:], nil
 }
 
+// spare returns the index up to which the log may go: that of the oldest snapshot
+// kept, once there are so many that one may be lost.
+func (s *snapshots) spare() uint64 {
+	metas, err := s.List()
+	if err != nil || len(metas) < keptSnapshots {
+		return 0
+	}
+	return metas[keptSnapshots-1].Index
+}
+
 // retire removes all but the newest snapshots. A file it cannot remove only
 // takes up space.
 func (s *snapshots) retire() {

@@ -67,7 +67,7 @@ func openStores(o *Options, failed chan<- error) (s *stores, err error) {
 	if s.stable, found, err = openStable(o.Env.FS, filepath.Join(folder, "quorum-state"), failed); err != nil {
 		return nil, err
 	}
-	if s.log, err = openLogStore(log, s.stable.whole, failed); err != nil {
+	if s.log, err = openLogStore(log, s.stable.whole, s.snapshots.spare, failed); err != nil {
 		return nil, err
 	}
 	if err := s.checkWhole(found); err != nil {

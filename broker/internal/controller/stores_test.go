@@ -22,28 +22,53 @@ import (
 	"github.com/weirstream/weir/internal/env"
 )
 
+// snapshotNow takes a snapshot, as the controller does when one is due.
+func (n *node) snapshotNow() {
+	n.t.Helper()
+	if err := n.Controller.node.Snapshot().Error(); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 func TestSnapshotsReplaceTheLog(t *testing.T) {
 	fs := env.NewMemFS()
-	n := start(t, life{fs: fs, snapshot: 20})
-	for i := range 200 {
-		n.mustCreate(fmt.Sprintf("t%03d", i))
+	var indexes []int64
+	for i := range 4 {
+		n := start(t, life{fs: fs, snapshot: 1 << 20})
+		if got := n.Image().TopicCount(); got != 10*i {
+			t.Fatalf("life %d begins with %d topics", i, got)
+		}
+		for j := range 10 {
+			n.mustCreate(fmt.Sprintf("t%d-%d", i, j))
+		}
+		indexes = append(indexes, n.Image().Version())
+		n.snapshotNow()
+		n.close()
+		// The log goes back to the older of two snapshots: either may be lost.
+		want := uint64(1)
+		if i > 0 {
+			want = uint64(indexes[i-1]) + 1
+		}
+		s, giveBack := openForTest(t, fs)
+		if first, err := s.log.FirstIndex(); err != nil || first != want {
+			t.Fatalf("after snapshot %d the log begins at %d, want %d: %v", i, first, want, err)
+		}
+		giveBack()
 	}
-	n.close()
-	files := imageFiles(t, fs)
-	if len(files) == 0 || len(files) > keptSnapshots {
+	if files := imageFiles(t, fs); len(files) != keptSnapshots {
 		t.Fatalf("snapshots %v", files)
 	}
-	n = start(t, life{fs: fs})
-	if got := n.Image().TopicCount(); got != 200 {
-		t.Fatalf("%d topics", got)
-	}
-	n.close()
-	s := openForTest(t, fs)
-	if first, err := s.log.FirstIndex(); err != nil || first < 50 {
-		t.Fatalf("the log still begins at %d: %v", first, err)
-	}
-	if err := s.close(); err != nil {
-		t.Fatal(err)
+}
+
+func TestSnapshotsAreTakenWhenTheyAreDue(t *testing.T) {
+	fs := env.NewMemFS()
+	n := start(t, life{fs: fs, snapshot: 5})
+	defer n.close()
+	for i := 0; len(imageFiles(t, fs)) < keptSnapshots; i++ {
+		if i > 10_000 {
+			t.Fatal("no snapshots")
+		}
+		n.mustCreate(fmt.Sprint("t", i))
 	}
 }
 
@@ -58,39 +83,36 @@ func imageFiles(t *testing.T, fs env.FS) []string {
 }
 
 // openForTest opens the stores of a directory that nobody uses.
-func openForTest(t *testing.T, fs env.FS) *stores {
+func openForTest(t *testing.T, fs env.FS) (s *stores, giveBack func()) {
 	t.Helper()
-	s, err := tryOpen(t, fs)
+	s, giveBack, err := tryOpen(t, fs)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return s, giveBack
 }
 
-// tryOpen opens the stores; the directory is given back with the end of the test
-// or with an error.
-func tryOpen(t *testing.T, fs env.FS) (*stores, error) {
+// tryOpen opens the stores; with an error the directory is given back already.
+func tryOpen(t *testing.T, fs env.FS) (s *stores, giveBack func(), err error) {
 	t.Helper()
 	e := env.Real()
 	e.FS = fs
 	dir, err := openDir(e)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	giveBack := func() {
-		ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	giveBack = func() {
+		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := dir.Run(ctx); err != nil {
 			t.Error(err)
 		}
 	}
-	s, err := openStores(&Options{Env: e, Dir: dir, NodeID: 1, Logger: slog.New(slog.DiscardHandler)}, make(chan error, 1))
+	s, err = openStores(&Options{Env: e, Dir: dir, NodeID: 1, Logger: slog.New(slog.DiscardHandler)}, make(chan error, 1))
 	if err != nil {
 		giveBack()
-		return nil, err
 	}
-	t.Cleanup(giveBack)
-	return s, nil
+	return s, giveBack, err
 }
 
 // damage changes one byte in the middle of a file.
@@ -109,24 +131,27 @@ func damage(t *testing.T, fs env.FS, name string) {
 
 func TestADamagedSnapshotIsPassedOverForAnOlderOne(t *testing.T) {
 	fs := env.NewMemFS()
-	n := start(t, life{fs: fs, snapshot: 20})
-	for i := range 150 {
+	n := start(t, life{fs: fs, snapshot: 1 << 20})
+	for i := range 30 {
 		n.mustCreate(fmt.Sprintf("t%03d", i))
+		if i%10 == 9 {
+			n.snapshotNow()
+		}
 	}
 	n.close()
 	files := imageFiles(t, fs)
-	if len(files) != 2 {
+	if len(files) != keptSnapshots {
 		t.Fatalf("snapshots %v", files)
 	}
 	damage(t, fs, files[0])
 	n = start(t, life{fs: fs, snapshot: 1 << 20})
-	if got := n.Image().TopicCount(); got != 150 {
+	if got := n.Image().TopicCount(); got != 30 {
 		t.Fatalf("%d topics", got)
 	}
 	n.close()
 	damage(t, fs, files[1])
-	if s, err := tryOpen(t, fs); !errors.Is(err, errGap) {
-		t.Fatal(s, err)
+	if _, _, err := tryOpen(t, fs); !errors.Is(err, errGap) {
+		t.Fatal(err)
 	}
 }
 
@@ -148,8 +173,8 @@ func TestQuorumStateMustGoWithTheLog(t *testing.T) {
 		if err := tc.change(fs, filepath.Join(root, logFolder, "quorum-state")); err != nil {
 			t.Fatal(err)
 		}
-		if s, err := tryOpen(t, fs); !errors.Is(err, errQuorumState) {
-			t.Errorf("%s: %v %v", name, s, err)
+		if _, _, err := tryOpen(t, fs); !errors.Is(err, errQuorumState) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
@@ -220,8 +245,11 @@ func stored(from, to uint64) (out []*raft.Log) {
 
 func TestTheLogStoreKeepsARangeOfEntries(t *testing.T) {
 	fs := env.NewMemFS()
-	s := openForTest(t, fs)
+	s, giveBack := openForTest(t, fs)
+	defer giveBack()
 	log := s.log
+	spare := uint64(0)
+	log.spare = func() uint64 { return spare }
 	bounds := func() [2]uint64 {
 		first, err := log.FirstIndex()
 		last, err2 := log.LastIndex()
@@ -245,17 +273,19 @@ func TestTheLogStoreKeepsARangeOfEntries(t *testing.T) {
 		}
 	}
 	for _, step := range []struct {
-		from, to uint64
-		want     [2]uint64
-		fails    bool
+		from, to, spare uint64
+		want            [2]uint64
+		fails           bool
 	}{
-		{5, 6, [2]uint64{1, 10}, true},
-		{6, 5, [2]uint64{1, 10}, false},
-		{9, 10, [2]uint64{1, 8}, false},
-		{9, 12, [2]uint64{1, 8}, false},
-		{1, 3, [2]uint64{4, 8}, false},
-		{1, 2, [2]uint64{4, 8}, false},
+		{5, 6, 0, [2]uint64{1, 10}, true},
+		{6, 5, 0, [2]uint64{1, 10}, false},
+		{9, 10, 0, [2]uint64{1, 8}, false},
+		{9, 12, 0, [2]uint64{1, 8}, false},
+		{1, 3, 0, [2]uint64{1, 8}, false},
+		{1, 7, 3, [2]uint64{4, 8}, false},
+		{1, 2, 9, [2]uint64{4, 8}, false},
 	} {
+		spare = step.spare
 		if err := log.DeleteRange(step.from, step.to); (err != nil) != step.fails {
 			t.Fatal(step, err)
 		}
@@ -273,6 +303,7 @@ func TestTheLogStoreKeepsARangeOfEntries(t *testing.T) {
 			t.Errorf("entry %d: %q %v", i, e.Data, err)
 		}
 	}
+	spare = 99
 	if err := log.DeleteRange(1, 99); err != nil || bounds() != [2]uint64{0, 0} {
 		t.Fatal(err, bounds())
 	}
