@@ -322,46 +322,17 @@ func (s *store) scan(from, to []byte, order Order, f func(key []byte, v version)
 	if s.closed {
 		return s.fail(ErrClosed)
 	}
-	c := &cursor{o: &s.pend, order: order, from: string(from), to: string(to)}
-	var buf []byte
-	step := func(e *entry) (bool, error) {
-		c.next()
-		if !e.cur.live {
-			return true, nil
-		}
-		buf = append(buf[:0], e.key...)
-		return f(buf, e.cur)
-	}
+	m := merge{store: s, cursor: cursor{o: &s.pend, order: order, from: string(from), to: string(to)}, f: f}
 	for p, err := range s.db.Range(from, to, order) {
 		if err != nil {
 			return s.fail(err)
 		}
-		for e := c.peek(); e != nil && c.before(e, p.Key); e = c.peek() {
-			if more, err := step(e); !more || err != nil {
-				return err
-			}
-		}
-		if e := c.peek(); e != nil && e.key == string(p.Key) {
-			if more, err := step(e); !more || err != nil {
-				return err
-			}
-			continue
-		}
-		c.pass(p.Key)
-		v, err := s.versionOf(p.Value)
-		if err != nil {
-			return err
-		}
-		if more, err := f(p.Key, v); !more || err != nil {
+		if more, err := m.row(p); !more || err != nil {
 			return err
 		}
 	}
-	for e := c.peek(); e != nil; e = c.peek() {
-		if more, err := step(e); !more || err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := m.pendingUntil(nil)
+	return err
 }
 
 // onFlush sets the flush listener.

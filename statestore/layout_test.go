@@ -22,23 +22,38 @@ func TestRowKeysAndChangelogKeys(t *testing.T) {
 		row, log string
 	}{
 		{
-			"key-value", Spec{Kind: KindKeyValue}, "a\x00", span{},
+			"key-value",
+			Spec{Kind: KindKeyValue},
+			"a\x00",
+			span{},
 			"00000001 6100", "6100",
 		},
 		{
-			"window", Spec{Kind: KindWindow, RetentionMs: 1}, "a", span{100, 100, 0},
+			"window",
+			Spec{Kind: KindWindow, RetentionMs: 1},
+			"a",
+			span{100, 100, 0},
 			"00000001 00000000 610001 8000000000000064 00000000", "61 0000000000000064 00000000",
 		},
 		{
-			"window with duplicates", Spec{Kind: KindWindow, RetentionMs: 1}, "a", span{100, 100, 7},
+			"window with duplicates",
+			Spec{Kind: KindWindow, RetentionMs: 1},
+			"a",
+			span{100, 100, 7},
 			"00000001 00000000 610001 8000000000000064 00000007", "61 0000000000000064 00000007",
 		},
 		{
-			"escapes and segment", Spec{Kind: KindWindow, RetentionMs: 1}, "a\x00", span{120_000, 120_000, 0},
+			"escapes and segment",
+			Spec{Kind: KindWindow, RetentionMs: 1},
+			"a\x00",
+			span{120_000, 120_000, 0},
 			"00000001 00000002 6100ff0001 800000000001d4c0 00000000", "6100 000000000001d4c0 00000000",
 		},
 		{
-			"session", Spec{Kind: KindSession, RetentionMs: 1}, "a", span{10, 15, 0},
+			"session",
+			Spec{Kind: KindSession, RetentionMs: 1},
+			"a",
+			span{10, 15, 0},
 			"00000001 00000000 610001 800000000000000f 800000000000000a", "61 000000000000000f 000000000000000a",
 		},
 	} {

@@ -3,6 +3,7 @@ package statestore
 import (
 	"bytes"
 	"iter"
+	"maps"
 	"sync"
 
 	"github.com/tidwall/btree"
@@ -114,9 +115,7 @@ func (d *memoryDB) Apply(b *Batch, positions map[string]int64) error {
 			d.deleteRange(op.Key, op.Value)
 		}
 	}
-	for topic, at := range positions {
-		d.positions[topic] = at
-	}
+	maps.Copy(d.positions, positions)
 	return nil
 }
 
@@ -141,11 +140,7 @@ func (d *memoryDB) Position() (map[string]int64, error) {
 	if d.closed {
 		return nil, ErrClosed
 	}
-	at := make(map[string]int64, len(d.positions))
-	for topic, offset := range d.positions {
-		at[topic] = offset
-	}
-	return at, nil
+	return maps.Clone(d.positions), nil
 }
 
 // Snapshot implements DB.

@@ -207,6 +207,7 @@ type cursor struct {
 	from, to string // half open
 	passed   []byte
 	started  bool
+	pivot    entry
 	at       *entry
 	valid    bool // at is what comes next, as of changes
 	changes  uint64
@@ -221,17 +222,18 @@ func (c *cursor) peek() *entry {
 	if len(c.o.byKey) == 0 {
 		return nil
 	}
-	pivot := &entry{key: c.from}
-	if c.order == Descending {
-		pivot.key = c.to
-	}
-	if c.started {
-		pivot.key = string(c.passed)
+	switch {
+	case c.started:
+		c.pivot.key = string(c.passed)
+	case c.order == Descending:
+		c.pivot.key = c.to
+	default:
+		c.pivot.key = c.from
 	}
 	tree := c.o.index()
 	if c.order == Descending {
-		tree.Descend(pivot, func(e *entry) bool {
-			if e.key == pivot.key {
+		tree.Descend(&c.pivot, func(e *entry) bool {
+			if e.key == c.pivot.key {
 				return true
 			}
 			c.at = e
@@ -242,8 +244,8 @@ func (c *cursor) peek() *entry {
 		}
 		return c.at
 	}
-	tree.Ascend(pivot, func(e *entry) bool {
-		if c.started && e.key == pivot.key {
+	tree.Ascend(&c.pivot, func(e *entry) bool {
+		if c.started && e.key == c.pivot.key {
 			return true
 		}
 		c.at = e
@@ -272,4 +274,49 @@ func (c *cursor) before(e *entry, key []byte) bool {
 		return e.key > string(key)
 	}
 	return e.key < string(key)
+}
+
+// merge is a walk over the rows of a DB with the pending ones in their places.
+type merge struct {
+	cursor
+
+	store *store
+	f     func(key []byte, v version) (more bool, err error)
+	buf   []byte
+}
+
+// row takes the next row of the DB: the pending rows before it come first, and
+// one of the same key comes in its place.
+func (m *merge) row(p Pair) (more bool, err error) {
+	if more, err := m.pendingUntil(p.Key); !more || err != nil {
+		return false, err
+	}
+	if e := m.peek(); e != nil && e.key == string(p.Key) {
+		return m.entry(e)
+	}
+	m.pass(p.Key)
+	v, err := m.store.versionOf(p.Value)
+	if err != nil {
+		return false, err
+	}
+	return m.f(p.Key, v)
+}
+
+// pendingUntil walks the pending rows before a key, all if it is nil.
+func (m *merge) pendingUntil(key []byte) (more bool, err error) {
+	for e := m.peek(); e != nil && (key == nil || m.before(e, key)); e = m.peek() {
+		if more, err := m.entry(e); !more || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (m *merge) entry(e *entry) (more bool, err error) {
+	m.next()
+	if !e.cur.live {
+		return true, nil
+	}
+	m.buf = append(m.buf[:0], e.key...)
+	return m.f(m.buf, e.cur)
 }

@@ -323,6 +323,9 @@ func TestARowWithoutItsTimestampIsCorrupt(t *testing.T) {
 
 func TestFlushTellsChangesInTheOrderOfTheLastWrites(t *testing.T) {
 	s := open(t, memory(t), statestore.Spec{Name: "s", Cached: true}, nil)
+	if spec := s.Spec(); spec.Name != "s" || s.Name() != "s" {
+		t.Errorf("spec %v", spec)
+	}
 	kv, err := statestore.AsKeyValue(s, storetest.Text{}, storetest.Number{})
 	if err != nil {
 		t.Fatal(err)
@@ -337,7 +340,7 @@ func TestFlushTellsChangesInTheOrderOfTheLastWrites(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range strings.Split("cabcda", "") {
+	for k := range strings.SplitSeq("cabcda", "") {
 		if err := kv.Put(k, 1); err != nil {
 			t.Fatal(err)
 		}
@@ -372,5 +375,84 @@ func TestAHitDoesNotAllocate(t *testing.T) {
 		if n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
+	}
+}
+
+func TestAWindowHitDoesNotAllocate(t *testing.T) {
+	s := open(t, memory(t), statestore.Spec{
+		Name: "s", Kind: statestore.KindWindow, RetentionMs: 1000, Cached: true, Timestamped: true,
+	}, nil)
+	w, err := statestore.AsWindow(s, storetest.Text{}, storetest.Number{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := testing.AllocsPerRun(100, func() {
+		v, at, _, err := w.Get("key", 500)
+		if err == nil {
+			_, err = w.Put("key", 500, v+1, at)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestEmptyValuesAreNotTombstones(t *testing.T) {
+	db, log := memory(t), &storetest.Log{}
+	s := open(t, db, statestore.Spec{Name: "s", Logged: true}, log)
+	kv, err := statestore.AsKeyValue(s, storetest.Text{}, storetest.Text{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kv.Put("k", ""); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if v, ok, err := kv.Get("k"); v != "" || !ok || err != nil {
+			t.Errorf("got %q %v %v", v, ok, err)
+		}
+		if err := s.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		var b statestore.Batch
+		s.Pending(&b)
+		if err := db.Apply(&b, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(log.Entries) != 1 || log.Entries[0].Value == nil {
+		t.Errorf("changelog %v", log.Entries)
+	}
+}
+
+func TestTheEndOfAFarWindowStaysInTime(t *testing.T) {
+	s := open(t, memory(t), statestore.Spec{
+		Name: "s", Kind: statestore.KindWindow, RetentionMs: statestore.Forever, WindowSizeMs: 10,
+	}, nil)
+	w, err := statestore.AsWindow(s, storetest.Text{}, storetest.Number{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range w.All(statestore.Ascending) {
+		t.Error("a fresh store has no rows")
+	}
+	if _, err := w.Put("k", statestore.Forever-5, 1, 0); err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for r, err := range w.FetchAll(0, statestore.Forever, statestore.Ascending) {
+		if err != nil || r.End != statestore.Forever {
+			t.Errorf("%v %v", r, err)
+		}
+		rows++
+	}
+	if rows != 1 {
+		t.Errorf("%d rows", rows)
+	}
+	for range w.FetchAll(5, 4, statestore.Ascending) {
+		t.Error("no row is between 5 and 4")
 	}
 }

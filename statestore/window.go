@@ -29,10 +29,7 @@ func (s window[K, V]) locate(key K, start int64, seq uint32) error {
 // Get implements Window.
 func (s window[K, V]) Get(key K, start int64) (value V, timestamp int64, ok bool, err error) {
 	if s.spec.RetainDuplicates {
-		for r, err := range s.Fetch(key, start, start, Ascending) {
-			return r.Value, r.Timestamp, err == nil, err
-		}
-		return value, NoTimestamp, false, nil
+		return s.first(key, start)
 	}
 	if s.expired(start) {
 		return value, NoTimestamp, false, nil
@@ -41,6 +38,14 @@ func (s window[K, V]) Get(key K, start int64) (value V, timestamp int64, ok bool
 		return value, NoTimestamp, false, err
 	}
 	return s.look()
+}
+
+// first returns the first of the duplicates of a key and start.
+func (s window[K, V]) first(key K, start int64) (value V, timestamp int64, ok bool, err error) {
+	for r, err := range s.Fetch(key, start, start, Ascending) {
+		return r.Value, r.Timestamp, err == nil, err
+	}
+	return value, NoTimestamp, false, nil
 }
 
 // Put implements Window.

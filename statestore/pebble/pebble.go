@@ -88,6 +88,7 @@ func (e *engine) Open(dir string) (statestore.DB, error) {
 		FS:                          o.FS,
 		FormatMajorVersion:          pebble.FormatNewest,
 		Lock:                        lock,
+		EventListener:               listener(o.Logger),
 		Logger:                      logger{o.Logger},
 		MaxOpenFiles:                o.MaxOpenFiles,
 		MemTableSize:                o.MemTableBytes,
@@ -103,6 +104,14 @@ func (e *engine) Open(dir string) (statestore.DB, error) {
 		return nil, errors.Join(fmt.Errorf("open state directory %s: %w", dir, err), lock.Close())
 	}
 	return &db{reader: reader{inner: inner}, pebble: inner, lock: lock, release: e.release}, nil
+}
+
+// listener reports damaged files. Without one Pebble would end the process; the
+// read that found the damage returns an error, which is enough.
+func listener(to *slog.Logger) *pebble.EventListener {
+	return &pebble.EventListener{DataCorruption: func(i pebble.DataCorruptionInfo) {
+		to.Error("state file is damaged", slog.String("path", i.Path), slog.Any("error", i.Details))
+	}}
 }
 
 // acquire returns the shared cache, with one more DB on it.

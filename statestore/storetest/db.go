@@ -41,7 +41,13 @@ func wantRows(t fataler, r statestore.Reader, want ...string) {
 }
 
 func dbReads(t *testing.T, s Suite) {
+	if s.Engine(t).Name() == "" {
+		t.Fatal("the engine has no name")
+	}
 	db := s.open(t)
+	for op := range new(statestore.Batch).Ops() {
+		t.Fatalf("an empty batch has %v", op)
+	}
 	apply(t, db, nil, "a=1", "b=", "c=3")
 	for _, c := range []struct {
 		key, want string
@@ -80,7 +86,8 @@ func dbRanges(t *testing.T, s Suite) {
 		equal(t, c.from+".."+c.to, collect(t, db.Range(from, to, statestore.Ascending), pair), want)
 		equal(t, c.from+".."+c.to+" down", collect(t, db.Range(from, to, statestore.Descending), pair), reversed(want))
 	}
-	for range db.Range(nil, nil, statestore.Ascending) {
+	for _, err := range db.Range(nil, nil, statestore.Ascending) {
+		must(t, err)
 		break // leaving early releases the walk
 	}
 	equal(t, "no bounds, down", collect(t, db.Range(nil, nil, statestore.Descending), pair), reversed(strings.Fields("a=1 b=2 c=3 d=4")))

@@ -349,13 +349,7 @@ func sessionModel(t *testing.T, s Suite) {
 			bothWays(t, "sessions", func(o statestore.Order) iter.Seq2[statestore.Row[string, int64], error] {
 				return ss.s.FetchSessions(key, earliestEnd, latestStart, o)
 			}, texts...)
-			for at, value := range model {
-				v, ok, err := ss.s.Get(at.key, at.start, at.end)
-				must(t, err)
-				if ok != live(at.end) || ok && v != value {
-					t.Fatalf("get %v: %d %v", at, v, ok)
-				}
-			}
+			wantSessions(t, ss, model, live)
 		}
 		check(ss)
 		commit(t, db, ss)
@@ -367,6 +361,18 @@ func sessionModel(t *testing.T, s Suite) {
 		}
 		check(restored)
 	})
+}
+
+// wantSessions checks that the sessions of a model can be read if they live.
+func wantSessions(t fataler, ss *sessions, model map[slot]int64, live func(int64) bool) {
+	t.Helper()
+	for at, value := range model {
+		v, ok, err := ss.s.Get(at.key, at.start, at.end)
+		must(t, err)
+		if ok != live(at.end) || ok && v != value {
+			t.Fatalf("get %v: %d %v", at, v, ok)
+		}
+	}
 }
 
 func sessionFetch(t *testing.T, s Suite) {
