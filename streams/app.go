@@ -63,6 +63,7 @@ type App struct {
 	ready    chan struct{}
 	changed  chan struct{} // capacity 1: something about a worker changed
 
+	turn    sync.Mutex // changes of the state come one after another
 	mu      sync.Mutex
 	state   State
 	setup   *runtime.Setup
@@ -232,13 +233,18 @@ func (a *App) status() (tasks []TaskStatus, ready bool) {
 
 // to changes the state. An app that stops does not run again.
 func (a *App) to(now State) {
+	a.turn.Lock()
+	defer a.turn.Unlock()
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	old := a.state
-	if old == now || old >= Stopping && now < old {
+	same := old == now || old >= Stopping && now < old
+	if !same {
+		a.state = now
+	}
+	a.mu.Unlock()
+	if same {
 		return
 	}
-	a.state = now
 	a.log.Info("state changes", "from", old.String(), "to", now.String())
 	if now == Running {
 		select {
@@ -307,9 +313,13 @@ func (a *App) parts() (*runtime.Setup, *client.Admin, error) {
 // processed and committed everything: no record lies between the committed
 // offset and the end of any source or repartition partition. It asks the
 // brokers, so rebalances do not disturb it. Results wait in caches until a
-// commit, so after true they are in the output topics.
+// commit, so after true they are in the output topics. It is false before the
+// app has found its topics.
 func (a *App) Drained(ctx context.Context) (bool, error) {
 	setup, admin, err := a.parts()
+	if errors.Is(err, ErrNotRunning) && a.State() < Stopping {
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}

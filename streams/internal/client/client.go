@@ -190,17 +190,27 @@ func (w *Worker) Abort(ctx context.Context) error {
 	return nil
 }
 
+// leaveWait is how long Close waits for a rebalance to end. One may wait for
+// members that stop as well; those who come back take their places over.
+const leaveWait = time.Second
+
 // Close implements runtime.Log.
 func (w *Worker) Close(ctx context.Context, leave bool) error {
 	w.closeRestore()
 	w.cl.AllowRebalance()
 	member, _ := w.cl.GroupMetadata()
+	ctx, cancel := context.WithTimeout(ctx, leaveWait)
+	defer cancel()
 	err := w.cl.LeaveGroupContext(ctx)
-	if leave && w.o.Instance != "" && member != "" {
-		err = errors.Join(err, w.leave(ctx, member))
+	if errors.Is(err, context.DeadlineExceeded) {
+		w.log.Debug("stopped in the middle of a rebalance")
+		err = nil
 	}
-	w.cl.CloseAllowingRebalance()
+	if leave && w.o.Instance != "" && member != "" {
+		err = errors.Join(err, w.leave(context.WithoutCancel(ctx), member))
+	}
 	w.kill()
+	w.cl.CloseAllowingRebalance()
 	if err != nil {
 		return fmt.Errorf("leave group: %w", err)
 	}
@@ -209,6 +219,8 @@ func (w *Worker) Close(ctx context.Context, leave bool) error {
 
 // leave takes a static member out of its group, which the client does not do.
 func (w *Worker) leave(ctx context.Context, member string) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveWait)
+	defer cancel()
 	req := kmsg.NewPtrLeaveGroupRequest()
 	req.Group, req.MemberID = w.o.Group, member
 	m := kmsg.NewLeaveGroupRequestMember()

@@ -1,0 +1,220 @@
+package streams_test
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/weirstream/weir/streams"
+	"github.com/weirstream/weir/streams/serde"
+)
+
+// broker returns the address of a Kafka to test on, Apache's or Weir's.
+func broker(t *testing.T) []string {
+	t.Helper()
+	brokers := os.Getenv("WEIR_TEST_BROKERS")
+	if brokers == "" {
+		t.Skip("WEIR_TEST_BROKERS is not set")
+	}
+	return strings.Split(brokers, ",")
+}
+
+// wordCount is an application that counts words, through a repartition topic.
+type wordCount struct {
+	t       *testing.T
+	brokers []string
+	prefix  string
+	cl      *kgo.Client
+	dir     string
+}
+
+func newWordCount(t *testing.T) *wordCount {
+	t.Helper()
+	w := &wordCount{t: t, brokers: broker(t), prefix: fmt.Sprintf("weir-test-%d", time.Now().UnixNano()), dir: t.TempDir()}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	w.cl = cl
+	resp, err := kadm.NewClient(cl).CreateTopics(t.Context(), 3, 1, nil, w.prefix+"-lines", w.prefix+"-counts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := resp.Error(); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *wordCount) feed(lines int) {
+	w.t.Helper()
+	for i := range lines {
+		r := &kgo.Record{Topic: w.prefix + "-lines", Key: fmt.Append(nil, i), Value: fmt.Appendf(nil, "w%d all", i%100)}
+		w.cl.Produce(w.t.Context(), r, func(_ *kgo.Record, err error) {
+			if err != nil {
+				w.t.Error(err)
+			}
+		})
+	}
+	if err := w.cl.Flush(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *wordCount) app(change func(*streams.Config)) *streams.App {
+	w.t.Helper()
+	b := streams.NewBuilder()
+	lines := streams.From(b, w.prefix+"-lines", serde.String(), serde.String())
+	single := streams.FlatMap(lines, func(_, line string) iter.Seq2[string, string] {
+		return func(yield func(string, string) bool) {
+			for f := range strings.FieldsSeq(line) {
+				if !yield(f, f) {
+					return
+				}
+			}
+		}
+	})
+	counts := streams.GroupByKey(single, streams.Named("by-word")).Count(streams.Store("counts"))
+	counts.ToStream().To(w.prefix+"-counts", serde.String(), serde.Int64())
+	topology, err := b.Build()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	cfg := streams.Config{
+		ApplicationID: w.prefix, Brokers: w.brokers, Workers: 2, StateDir: w.dir,
+		CommitInterval: 200 * time.Millisecond, PurgeInterval: 500 * time.Millisecond,
+		Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	app, err := streams.NewApp(topology, cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return app
+}
+
+// run runs an app until its input is drained, and returns how long it took to
+// get ready.
+func (w *wordCount) run(app *streams.App) time.Duration {
+	w.t.Helper()
+	ctx, stop := context.WithCancel(w.t.Context())
+	defer stop()
+	done := make(chan error, 1)
+	begun := time.Now()
+	go func() { done <- app.Run(ctx) }()
+	select {
+	case <-app.Ready():
+	case err := <-done:
+		w.t.Fatal(err)
+	case <-time.After(time.Minute):
+		w.t.Fatal("the app did not get ready")
+	}
+	ready := time.Since(begun)
+	for tick := time.NewTicker(100 * time.Millisecond); ; <-tick.C {
+		drained, err := app.Drained(ctx)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if drained {
+			break
+		}
+		if time.Since(begun) > time.Minute {
+			w.t.Fatalf("not drained: %v", app.Tasks())
+		}
+	}
+	stop()
+	if err := <-done; err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Logf("ready after %v, drained after %v", ready, time.Since(begun))
+	return ready
+}
+
+// counts returns the last count of every word.
+func (w *wordCount) counts() map[string]int64 {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	defer cancel()
+	ends, err := kadm.NewClient(w.cl).ListEndOffsets(ctx, w.prefix+"-counts")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	left := int64(0)
+	ends.Each(func(o kadm.ListedOffset) { left += o.Offset })
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.ConsumeTopics(w.prefix+"-counts"),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer cl.Close()
+	counts := map[string]int64{}
+	for left > 0 {
+		fetches := cl.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			w.t.Fatal(err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			n, err := serde.Int64().Decode("", r.Value)
+			if err != nil {
+				w.t.Error(err)
+			}
+			counts[string(r.Key)] = n
+			left--
+		})
+	}
+	return counts
+}
+
+func (w *wordCount) want(lines int) map[string]int64 {
+	want := map[string]int64{"all": int64(lines)}
+	for i := range 100 {
+		want[fmt.Sprintf("w%d", i)] = int64(lines / 100)
+	}
+	return want
+}
+
+func TestAppOnBroker(t *testing.T) {
+	w := newWordCount(t)
+	w.feed(10_000)
+	w.run(w.app(nil))
+	if diff := cmp.Diff(w.want(10_000), w.counts()); diff != "" {
+		t.Fatal("first run", diff)
+	}
+	w.feed(10_000)
+	if ready := w.run(w.app(nil)); ready > 10*time.Second {
+		t.Errorf("a restart got its tasks after %v", ready)
+	}
+	if diff := cmp.Diff(w.want(20_000), w.counts()); diff != "" {
+		t.Fatal("second run", diff)
+	}
+	if err := os.RemoveAll(w.dir); err != nil {
+		t.Fatal(err)
+	}
+	w.dir = t.TempDir()
+	w.feed(10_000)
+	w.run(w.app(func(c *streams.Config) { c.SessionTimeout = 6 * time.Second; c.Workers = 1 }))
+	if diff := cmp.Diff(w.want(30_000), w.counts()); diff != "" {
+		t.Fatal("after the state was lost", diff)
+	}
+}
+
+func TestAppNamesMissingTopicOnBroker(t *testing.T) {
+	w := newWordCount(t)
+	w.prefix += "-other"
+	err := w.app(nil).Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), w.prefix+"-lines") {
+		t.Fatalf("got %v, want the name of the topic", err)
+	}
+}
