@@ -6,17 +6,17 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/weirstream/weir/broker/internal/api/route"
-	"github.com/weirstream/weir/broker/internal/commitlog"
 	"github.com/weirstream/weir/broker/internal/fetchsession"
 	"github.com/weirstream/weir/broker/internal/partition"
-	"github.com/weirstream/weir/broker/internal/quota"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/broker/internal/wire"
-	"github.com/weirstream/weir/internal/compress"
 )
 
-// zstdFetch is the first Fetch version whose clients know zstd.
-const zstdFetch = 10
+// zstdFetch is the first Fetch version whose clients know zstd, the codec of that number.
+const (
+	zstdFetch = 10
+	zstd      = 4
+)
 
 // fetched is what was read of one partition.
 type fetched struct {
@@ -37,7 +37,7 @@ func (f *fetch) Respond(out *wire.Out) error {
 	all, answers, bytes := f.readAll(finder)
 	tell := make([]bool, len(all))
 	f.sessions.tell(&f.within, answers, tell)
-	b := appendThrottle(out.Buf, route.ThrottleMillis(f.deps.Quota, f.session, quota.FetchBytes, float64(bytes)))
+	b := appendThrottle(out.Buf, route.ThrottleMillis(f.deps.Quota, f.session, route.FetchBytes, float64(bytes)))
 	if version >= 7 {
 		b = append(b, 0, 0)
 		b = binary.BigEndian.AppendUint32(b, uint32(f.within.ID))
@@ -90,7 +90,7 @@ func (f *fetch) readAll(n *finder) (all []fetched, answers []fetchsession.Answer
 		} else {
 			r := f.readRequest(i)
 			r.MinOne = bytes == 0
-			r.MaxBytes = min(r.MaxBytes, left-bytes)
+			r.MaxBytes = max(0, min(r.MaxBytes, left-bytes))
 			a.read(f, p, r)
 		}
 		bytes += a.result.Range.Len()
@@ -103,9 +103,6 @@ func (f *fetch) readAll(n *finder) (all []fetched, answers []fetchsession.Answer
 
 // read reads one partition.
 func (a *fetched) read(f *fetch, p *partition.Partition, r partition.ReadRequest) {
-	if r.MaxBytes <= 0 && !r.MinOne {
-		r.MaxBytes = 0
-	}
 	res, err := p.Read(r)
 	if err == nil && f.request.version < zstdFetch && res.Range.Len() > 0 {
 		if err = refuseZstd(res.Range); err != nil {
@@ -126,13 +123,13 @@ func (a *fetched) fail(f *fetch, err error) {
 }
 
 // refuseZstd returns UNSUPPORTED_COMPRESSION_TYPE when a batch is compressed with zstd.
-func refuseZstd(r commitlog.Range) error {
+func refuseZstd(r wire.Body) error {
 	var head [record.HeaderSize]byte
 	for off := int64(0); off < int64(r.Len()); {
 		if _, err := r.ReadAt(head[:], off); err != nil {
 			return err
 		}
-		if record.Batch(head[:]).Codec() == compress.Zstd {
+		if record.Batch(head[:]).Codec() == zstd {
 			return kerr.UnsupportedCompressionType
 		}
 		off += 12 + int64(int32(binary.BigEndian.Uint32(head[8:])))
@@ -209,7 +206,7 @@ func (f *fetch) appendPartHead(out *wire.Out, index int32, a *fetched) {
 		b = binary.BigEndian.AppendUint64(b, uint64(a.result.LogStart))
 	}
 	if f.request.readCommitted {
-		b = f.appendAborted(b, a.result.Aborted)
+		b = f.appendAborted(b, &a.result)
 	} else {
 		b = wire.AppendArrayLen(b, -1, f.request.flexible())
 	}
@@ -219,9 +216,9 @@ func (f *fetch) appendPartHead(out *wire.Out, index int32, a *fetched) {
 	out.Buf = b
 }
 
-func (f *fetch) appendAborted(b []byte, aborted []commitlog.AbortedTxn) []byte {
-	b = wire.AppendArrayLen(b, len(aborted), f.request.flexible())
-	for _, t := range aborted {
+func (f *fetch) appendAborted(b []byte, r *partition.ReadResult) []byte {
+	b = wire.AppendArrayLen(b, len(r.Aborted), f.request.flexible())
+	for _, t := range r.Aborted {
 		b = binary.BigEndian.AppendUint64(b, uint64(t.ProducerID))
 		b = binary.BigEndian.AppendUint64(b, uint64(t.First))
 		if f.request.flexible() {

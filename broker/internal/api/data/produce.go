@@ -13,7 +13,6 @@ import (
 	"github.com/weirstream/weir/broker/internal/api/route"
 	"github.com/weirstream/weir/broker/internal/metadata"
 	"github.com/weirstream/weir/broker/internal/partition"
-	"github.com/weirstream/weir/broker/internal/quota"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/broker/internal/wire"
 )
@@ -45,7 +44,7 @@ func Produce(d Deps) route.Route {
 			op.recycle()
 			return nil, nil, err
 		}
-		op.throttle = route.ThrottleMillis(d.Quota, s, quota.ProduceBytes, float64(len(body)))
+		op.throttle = route.ThrottleMillis(d.Quota, s, route.ProduceBytes, float64(len(body)))
 		pending := op.append()
 		if op.acks != 0 {
 			return op, pending, nil

@@ -40,6 +40,14 @@ const (
 	ClusterName = auth.ClusterName
 )
 
+// What quotas count.
+const (
+	ProduceBytes        = quota.ProduceBytes
+	FetchBytes          = quota.FetchBytes
+	RequestTime         = quota.RequestTime
+	ControllerMutations = quota.ControllerMutations
+)
+
 // Authorizer says who may do what. It must be safe for concurrent use and must not
 // block. auth.AllowAll is one.
 type Authorizer interface {
