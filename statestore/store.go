@@ -190,9 +190,11 @@ type Change[K, V any] struct {
 	Timestamp      int64 // of the last change
 }
 
-// KeyValue is a typed key-value store. Rows that an iteration has not reached
-// may be written meanwhile: it shows them or not, and every other row once.
-// Keys are ordered by their encoded bytes.
+// KeyValue is a typed key-value store. Keys are ordered by their encoded bytes.
+//
+// Rows may be written during a walk over this or another kind of store: what
+// changes ahead of the walk is shown as it was written, what changes behind it
+// is not shown again. No commit may fall into a walk.
 type KeyValue[K, V any] interface {
 	// Get returns the value of a key.
 	Get(key K) (value V, ok bool, err error)

@@ -235,6 +235,34 @@ func keyValueWriteWhileWalking(t *testing.T, s Suite) {
 	}
 }
 
+// keyValueWriteAhead changes rows that the walk has not reached.
+func keyValueWriteAhead(t *testing.T, s Suite) {
+	db := s.open(t)
+	tb := openTable(t, db, statestore.Spec{Name: "kv"})
+	for i, k := range []string{"a", "c", "d", "e", "g"} {
+		must(t, tb.kv.Put(k, int64(i)))
+	}
+	commit(t, db, tb)
+	for _, pending := range []bool{false, true} {
+		if pending {
+			must(t, tb.kv.Put("g", 4)) // so that the walk has a pending row in sight
+		}
+		got := []string{}
+		for r, err := range tb.kv.All(statestore.Ascending) {
+			must(t, err)
+			got = append(got, row(r))
+			if r.Key == "c" {
+				must(t, tb.kv.Put("b", 90))
+				must(t, tb.kv.Delete("d"))
+				must(t, tb.kv.Put("e", 91))
+				must(t, tb.kv.Put("f", 92))
+			}
+		}
+		equal(t, "walk", got, []string{"a=0", "c=1", "e=91", "f=92", "g=4"})
+		tb.Discard()
+	}
+}
+
 func keyValueTimes(t *testing.T, s Suite) {
 	db := s.open(t)
 	timed := openTable(t, db, statestore.Spec{Name: "timed", Timestamped: true, Logged: true})

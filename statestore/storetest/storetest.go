@@ -45,6 +45,7 @@ func Run(t *testing.T, s Suite) {
 		{"key-value store agrees with maps", keyValueModel},
 		{"key-value store walks ranges and prefixes", keyValueRanges},
 		{"key-value store may be written during a walk", keyValueWriteWhileWalking},
+		{"key-value store walks see what is written ahead", keyValueWriteAhead},
 		{"key-value store keeps times", keyValueTimes},
 		{"stores share a db", storesShareDB},
 		{"window store agrees with a map", windowModel},
