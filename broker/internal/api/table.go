@@ -53,7 +53,7 @@ func Table(d Deps) []route.Route {
 		group.SyncGroup(groups, may),
 		group.DescribeGroups(groups, may),
 		group.ListGroups(groups, may),
-		data.ApiVersions(func() []route.Route { return table }, d.Features),
+		data.APIVersions(func() []route.Route { return table }, d.Features),
 		admin.CreateTopics(d.Admin),
 		admin.DeleteTopics(d.Admin),
 		data.DeleteRecords(d.Data),

@@ -176,6 +176,7 @@ func scramble(rng *mathrand.Rand, v reflect.Value) {
 		v.SetBool(rng.IntN(2) > 0)
 	case reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		v.SetInt(rng.Int64N(200) - 100)
+	default:
 	}
 }
 

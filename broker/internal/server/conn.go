@@ -209,7 +209,9 @@ func (c *conn) report(err error) {
 	case Panicked, Failed:
 		c.server.o.Logger.Error("connection closed by a failing handler", attrs...)
 	default:
-		c.server.warn.log1("connection closed", attrs...)
+		if suppressed, ok := c.server.warn.may(); ok {
+			c.server.o.Logger.Warn("connection closed", append(attrs, slog.Int("suppressed", suppressed))...)
+		}
 	}
 }
 

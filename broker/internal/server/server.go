@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"strings"
 	"sync"
@@ -118,7 +119,7 @@ func New(o Options) *Server {
 		o: o, ready: make(chan struct{}), addrs: map[string]net.Addr{},
 		conns: map[*conn]struct{}{}, perIP: map[string]int{},
 	}
-	s.warn = warnings{log: o.Logger, clock: o.Env.Clock}
+	s.warn = warnings{clock: o.Env.Clock}
 	for i := range o.Routes {
 		r := &o.Routes[i]
 		for int(r.Key) >= len(s.routes) {
@@ -137,11 +138,7 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 func (s *Server) Addrs() map[string]net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	addrs := make(map[string]net.Addr, len(s.addrs))
-	for name, addr := range s.addrs {
-		addrs[name] = addr
-	}
-	return addrs
+	return maps.Clone(s.addrs)
 }
 
 // Run serves until ctx ends, then stops accepting and reading, lets started
@@ -165,7 +162,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var conns sync.WaitGroup
 	group, accepting := errgroup.WithContext(ctx)
 	for i, l := range listeners {
-		group.Go(func() error { return s.accept(accepting, l, s.o.Listeners[i], live, &conns) })
+		group.Go(func() error { return s.accept(accepting, live, l, s.o.Listeners[i], &conns) })
 	}
 	group.Go(func() error {
 		<-accepting.Done()
@@ -202,7 +199,7 @@ func closeAll(listeners []net.Listener) error {
 }
 
 // accept takes in connections until ctx ends. live is the context of their requests.
-func (s *Server) accept(ctx context.Context, l net.Listener, from Listener, live context.Context, conns *sync.WaitGroup) error {
+func (s *Server) accept(ctx, live context.Context, l net.Listener, from Listener, conns *sync.WaitGroup) error {
 	for {
 		nc, err := l.Accept()
 		if ctx.Err() != nil {
@@ -215,7 +212,9 @@ func (s *Server) accept(ctx context.Context, l net.Listener, from Listener, live
 			return fmt.Errorf("listener %s: %w", from.Name, err)
 		}
 		if err != nil { // such as too many open files: it may pass
-			s.warn.log1("accept failed", slog.String("listener", from.Name), slog.Any("error", err))
+			if suppressed, ok := s.warn.may(); ok {
+				s.o.Logger.Warn("accept failed", slog.String("listener", from.Name), slog.Any("error", err), slog.Int("suppressed", suppressed))
+			}
 			if !s.pause(ctx, 100*time.Millisecond) {
 				return nil
 			}
@@ -307,26 +306,25 @@ func (noMeter) Received(int16, int)                {}
 func (noMeter) Answered(int16, int, time.Duration) {}
 func (noMeter) Refused(Reason)                     {}
 
-// warnings writes at most one line a second, so that a hostile client cannot fill the disk.
+// warnings lets at most one line a second be logged, so that a hostile client
+// cannot fill the disk.
 type warnings struct {
-	log        *slog.Logger
 	clock      env.Clock
 	mu         sync.Mutex
 	last       time.Time
 	suppressed int
 }
 
-// log1 logs one line, or counts it for the line that is logged next.
-func (w *warnings) log1(msg string, attrs ...any) {
+// may says whether a line may be logged now, and how many were held back since the last.
+func (w *warnings) may() (suppressed int, ok bool) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	now := w.clock.Now()
 	if !w.last.IsZero() && now.Sub(w.last) < time.Second {
 		w.suppressed++
-		w.mu.Unlock()
-		return
+		return 0, false
 	}
-	suppressed := w.suppressed
+	suppressed = w.suppressed
 	w.last, w.suppressed = now, 0
-	w.mu.Unlock()
-	w.log.Warn(msg, append(attrs, slog.Int("suppressed", suppressed))...)
+	return suppressed, true
 }

@@ -67,6 +67,7 @@ func scramble(rng *rand.Rand, v reflect.Value) {
 		v.SetInt(rng.Int64N(200) - 100)
 	case reflect.Uint8, reflect.Uint16, reflect.Uint32:
 		v.SetUint(rng.Uint64N(200))
+	default:
 	}
 }
 

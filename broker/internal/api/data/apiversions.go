@@ -29,7 +29,7 @@ func Features() []Feature {
 // pattern of what a client may call itself (KIP-511).
 var softwarePattern = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?$`)
 
-// ApiVersions answers ApiVersions (18): which keys and versions are served, and the
+// APIVersions answers ApiVersions (18): which keys and versions are served, and the
 // features of the cluster. A version that is not served, whatever it is, is
 // answered in version 0 with UNSUPPORTED_VERSION and the ranges, so that the
 // client can ask again.
@@ -38,7 +38,7 @@ var softwarePattern = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-
 // (KIP-584); 4 lists features whose lowest level is 0 (KIP-1022).
 //
 // table returns every route; features those of the cluster and their epoch.
-func ApiVersions(table func() []route.Route, features func() ([]Feature, int64)) route.Route {
+func APIVersions(table func() []route.Route, features func() ([]Feature, int64)) route.Route {
 	const highest = 4
 	r := route.NewRaw[*kmsg.ApiVersionsRequest](0, highest, func(_ context.Context, s *route.Session, version int16, body []byte) (route.Response, *route.Pending, error) {
 		resp := kmsg.NewPtrApiVersionsResponse()

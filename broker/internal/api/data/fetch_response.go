@@ -26,13 +26,20 @@ type fetched struct {
 	code   int16
 }
 
-// Respond reads the partitions and appends the answer.
+// Respond reads the partitions and appends the answer, or the failure of the whole
+// request.
 func (f *fetch) Respond(out *wire.Out) error {
-	version, flexible := f.request.version, f.request.flexible()
-	if f.err != nil {
+	if f.err == nil {
+		f.appendAnswer(out)
+	} else {
 		f.appendFailure(out)
-		return nil
 	}
+	return nil
+}
+
+// appendAnswer reads the partitions and appends what they have.
+func (f *fetch) appendAnswer(out *wire.Out) {
+	version, flexible := f.request.version, f.request.flexible()
 	finder := f.finder()
 	all, answers, bytes := f.readAll(finder)
 	tell := make([]bool, len(all))
@@ -59,7 +66,6 @@ func (f *fetch) Respond(out *wire.Out) error {
 	if flexible {
 		out.Buf = appendNodes(out.Buf, finder.image, f.session.Listener, hints)
 	}
-	return nil
 }
 
 // appendFailure appends an answer to a request that failed as a whole.

@@ -25,11 +25,11 @@ func fetchedFrom(resp *kmsg.FetchResponse) kmsg.FetchResponseTopicPartition {
 	return resp.Topics[0].Partitions[0]
 }
 
-// put appends batches and fails on an error.
-func (r *rig) put(topic string, id [16]byte, index int32, batches ...[]byte) {
+// put appends batches to a topic by its id and fails on an error.
+func (r *rig) put(id [16]byte, index int32, batches ...[]byte) {
 	r.Helper()
 	for _, b := range batches {
-		if p := produced(ask[*kmsg.ProduceResponse](r, produceTo(13, 1, topic, id, index, b))); p.ErrorCode != 0 {
+		if p := produced(ask[*kmsg.ProduceResponse](r, produceTo(13, 1, "", id, index, b))); p.ErrorCode != 0 {
 			r.Fatalf("%+v", p)
 		}
 	}
@@ -39,8 +39,8 @@ func TestFetchReturnsWhatWasProducedInEveryVersion(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		id := r.topic("t", 2)
 		first, second := batch(3, 10), batch(2, 100_000) // gathered, and spliced
-		r.put("t", id, 0, first, second)
-		r.put("t", id, 1, batch(1, 5))
+		r.put(id, 0, first, second)
+		r.put(id, 1, batch(1, 5))
 		for version := int16(4); version <= 18; version++ {
 			for _, isolation := range []int8{0, 1} {
 				req := fetchOf(version, "t", id, 0, 0, 1)
@@ -65,7 +65,7 @@ func TestFetchReturnsWhatWasProducedInEveryVersion(t *testing.T) {
 func TestFetchErrorsArePerPartition(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		id := r.topic("t", 1)
-		r.put("t", id, 0, batch(3, 10))
+		r.put(id, 0, batch(3, 10))
 		fenced, ahead := fetchOf(12, "t", id, 0, 0), fetchOf(12, "t", id, 0, 0)
 		fenced.Topics[0].Partitions[0].CurrentLeaderEpoch = 2
 		ahead.Topics[0].Partitions[0].CurrentLeaderEpoch = 9
@@ -106,7 +106,7 @@ func TestFetchKeepsToTheBytesItIsAllowed(t *testing.T) {
 		id := r.topic("t", 3)
 		one := batch(1, 1000)
 		for i := range int32(3) {
-			r.put("t", id, i, batch(1, 1000), batch(1, 1000), batch(1, 1000))
+			r.put(id, i, batch(1, 1000), batch(1, 1000), batch(1, 1000))
 		}
 		sizes := func(req *kmsg.FetchRequest) (n []int) {
 			for _, p := range ask[*kmsg.FetchResponse](r, req).Topics[0].Partitions {
@@ -141,7 +141,7 @@ func TestFetchKeepsToTheBytesItIsAllowed(t *testing.T) {
 func TestOldClientsGetNoZstd(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		id := r.topic("t", 1)
-		r.put("t", id, 0, batch(1, 10), batch(10, 100, record.Options{Codec: compress.Zstd}))
+		r.put(id, 0, batch(1, 10), batch(10, 100, record.Options{Codec: compress.Zstd}))
 		for version := int16(4); version < 12; version++ {
 			p := fetchedFrom(ask[*kmsg.FetchResponse](r, fetchOf(version, "t", id, 0, 0)))
 			if refused := p.ErrorCode == kerr.UnsupportedCompressionType.Code; refused != (version < 10) {
@@ -166,7 +166,7 @@ func TestAFetchWaitsForData(t *testing.T) {
 		if c.done() {
 			r.Fatal("answered without data")
 		}
-		r.put("t", id, 1, batch(1, 10))
+		r.put(id, 1, batch(1, 10))
 		got := answer[*kmsg.FetchResponse](r, c)
 		if n := len(got.Topics[0].Partitions[1].RecordBatches); n == 0 {
 			r.Errorf("woken without data: %+v", got)
@@ -179,7 +179,7 @@ func TestAFetchWaitsForData(t *testing.T) {
 			if c.done() != (i == 3) {
 				r.Fatalf("after %d batches of 1000: done %v", i, c.done())
 			}
-			r.put("t", id, i%2, batch(1, 1000))
+			r.put(id, i%2, batch(1, 1000))
 		}
 		answer[*kmsg.FetchResponse](r, c)
 	})
@@ -243,7 +243,7 @@ func TestSessionsTellOnlyWhatChanged(t *testing.T) {
 		if got = next(1, nil); len(got.Topics) != 0 || got.SessionID != session {
 			r.Errorf("nothing changed: %+v", got)
 		}
-		r.put("t", id, 1, batch(1, 10))
+		r.put(id, 1, batch(1, 10))
 		if got = next(2, nil); len(got.Topics) != 1 || len(got.Topics[0].Partitions) != 1 || got.Topics[0].Partitions[0].Partition != 1 {
 			r.Errorf("one partition changed: %+v", got)
 		}
@@ -269,8 +269,8 @@ func TestLargeRangesGoFromTheFileToTheSocket(t *testing.T) {
 	r := newRig(t, env.RealFS(), t.TempDir())
 	id := r.topic("t", 2)
 	large, small := batch(20, 100_000), batch(2, 10)
-	r.put("t", id, 0, small, large, small)
-	r.put("t", id, 1, large)
+	r.put(id, 0, small, large, small)
+	r.put(id, 1, large)
 	l, err := env.RealNetwork().Listen(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -367,7 +367,7 @@ func BenchmarkFetch(b *testing.B) {
 			r := newRig(b, env.RealFS(), b.TempDir())
 			id := r.topic("t", 4)
 			for i := range int32(4) {
-				r.put("t", id, i, batch(50, size))
+				r.put(id, i, batch(50, size))
 			}
 			body := fetchOf(13, "t", id, 0, 0, 1, 2, 3).AppendTo(nil)
 			w := wire.NewWriter(discard{}, r.env.Clock, new(wire.Buffers), time.Minute)

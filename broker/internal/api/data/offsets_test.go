@@ -20,7 +20,7 @@ func TestListOffsets(t *testing.T) {
 		for _, ms := range []int64{1000, 3000, 2000} {
 			b.Append(ms, nil, []byte("v"), nil)
 		}
-		r.put("t", id, 0, b.Build())
+		r.put(id, 0, b.Build())
 		for _, c := range []struct {
 			version           int16
 			at                int64
@@ -71,7 +71,7 @@ func TestListOffsets(t *testing.T) {
 func TestOffsetForLeaderEpoch(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		id := r.topic("t", 1)
-		r.put("t", id, 0, batch(4, 1))
+		r.put(id, 0, batch(4, 1))
 		for version := int16(2); version <= 4; version++ {
 			for epoch, want := range map[int32]int64{3: 4, 9: -1, 1: -1} {
 				req := kmsg.NewPtrOffsetForLeaderEpochRequest()
@@ -97,7 +97,7 @@ func TestDeleteRecords(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		id := r.topic("t", 1)
 		r.topic("__in", 1)
-		r.put("t", id, 0, batch(4, 1), batch(4, 1))
+		r.put(id, 0, batch(4, 1), batch(4, 1))
 		for _, c := range []struct {
 			topic  string
 			offset int64

@@ -70,7 +70,7 @@ func newRig(t testing.TB, fs env.FS, path string) *rig {
 	}
 	r.table = []route.Route{
 		Produce(r.deps), Fetch(r.deps), ListOffsets(r.deps), DeleteRecords(r.deps), OffsetForLeaderEpoch(r.deps),
-		ApiVersions(func() []route.Route { return r.table }, func() ([]Feature, int64) { return Features(), 5 }),
+		APIVersions(func() []route.Route { return r.table }, func() ([]Feature, int64) { return Features(), 5 }),
 	}
 	return r
 }
