@@ -107,8 +107,9 @@ func (x *index) cut(n int) error {
 }
 
 // load takes over what is in the file, provided that ok holds for each entry with the one before
-// it, nil at first. It reports whether it does; an index that is not sound is empty.
-func (x *index) load(ok func(prev, entry []byte) bool) (sound bool, err error) {
+// it, nil at first. It reports whether it does; an index that is not sound is empty. Part of an
+// entry at the end is what a power cut may leave; torn says whether that is expected.
+func (x *index) load(torn bool, ok func(prev, entry []byte) bool) (sound bool, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.count, x.flushed, x.tail = 0, 0, nil
@@ -119,7 +120,11 @@ func (x *index) load(ok func(prev, entry []byte) bool) (sound bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	data = data[:len(data)/x.width*x.width]
+	whole := len(data) / x.width * x.width
+	if whole != len(data) && !torn {
+		return false, nil
+	}
+	data = data[:whole]
 	var prev []byte
 	for at := 0; at < len(data); at += x.width {
 		entry := data[at : at+x.width]

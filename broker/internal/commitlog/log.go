@@ -291,8 +291,8 @@ func (l *Log) mustRoll(s *segment, c *Config, batches []byte, next int64) bool {
 	}
 	return size+int64(len(batches)) > min(c.SegmentBytes, math.MaxInt32) ||
 		age > c.SegmentMs-s.jitter ||
-		s.offsets.len() >= c.SegmentIndexBytes/offsetWidth ||
-		s.times.len() >= c.SegmentIndexBytes/timeWidth
+		s.offsets.len() >= max(1, c.SegmentIndexBytes/offsetWidth) ||
+		s.times.len() >= max(1, c.SegmentIndexBytes/timeWidth)
 }
 
 // roll seals the active segment and begins a new one at an offset not before the log's end. What

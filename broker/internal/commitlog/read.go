@@ -112,7 +112,7 @@ func (l *Log) readSegment(s *segment, from, upTo int64, maxBytes int, minOne boo
 		}
 	}()
 	p, ok, err := s.findOffset(h, from, size, interval)
-	if err != nil || !ok || p.base >= upTo {
+	if err != nil || !ok || p.end > upTo {
 		return r, ok, err
 	}
 	end, err := l.position(s, h, upTo, p.pos+int64(p.size), size)

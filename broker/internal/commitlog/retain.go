@@ -1,6 +1,7 @@
 package commitlog
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -146,7 +147,7 @@ func (l *Log) TruncateTo(offset int64) error {
 		return err
 	}
 	if err := l.cut(offset); err != nil {
-		return d.fail("truncate", err)
+		return d.refuse("truncate", err)
 	}
 	return nil
 }
@@ -189,17 +190,14 @@ func (l *Log) cut(offset int64) error {
 			return err
 		}
 	}
-	if err := l.cutAborted(end); err != nil {
-		return err
-	}
-	if err := l.saveEpochs(); err != nil {
-		return err
-	}
 	entries, err := l.dir.env.FS.ReadDir(l.path)
 	if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
 	if err := l.loadFollower(snapshots(entries)); err != nil {
+		return err
+	}
+	if err := errors.Join(l.cutAborted(end), l.saveEpochs(), l.dir.writeStarts()); err != nil {
 		return err
 	}
 	if l.dir.faults.SkipSync {

@@ -125,7 +125,7 @@ func (s *segment) ready(interval int) error {
 	if s.loaded.Load() {
 		return nil
 	}
-	sound, err := s.loadIndexes()
+	sound, err := s.loadIndexes(false)
 	if err != nil {
 		return err
 	}
@@ -140,12 +140,12 @@ func (s *segment) ready(interval int) error {
 }
 
 // loadIndexes reads both indexes and checks every entry of them.
-func (s *segment) loadIndexes() (sound bool, err error) {
-	a, err := s.offsets.load(soundOffsets(s.size.Load()))
+func (s *segment) loadIndexes(torn bool) (sound bool, err error) {
+	a, err := s.offsets.load(torn, soundOffsets(s.size.Load()))
 	if err != nil {
 		return false, err
 	}
-	b, err := s.times.load(soundTimes)
+	b, err := s.times.load(torn, soundTimes)
 	if err != nil {
 		return false, err
 	}
@@ -226,7 +226,7 @@ func (s *segment) cutIndexes(pos int64) error {
 // offset, and cuts the indexes back to that place, so that a scan that notes what it finds
 // completes them. 0 is the answer wherever the indexes are in doubt.
 func (s *segment) resume(h io.ReaderAt, offset int64) (pos int64, err error) {
-	sound, err := s.loadIndexes()
+	sound, err := s.loadIndexes(true)
 	if err != nil {
 		return 0, err
 	}
