@@ -115,6 +115,9 @@ func (d *Dir) tellOffline(err error) {
 func (d *Dir) round(logs []*Log) ([]job, error) {
 	d.roundMu.Lock()
 	defer d.roundMu.Unlock()
+	if err := d.Err(); err != nil {
+		return nil, err // a round failed while this one waited: its bytes may be gone
+	}
 	jobs := make([]job, 0, len(logs))
 	n := 0
 	for _, l := range logs {
