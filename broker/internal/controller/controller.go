@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -77,6 +78,10 @@ type Controller struct {
 	snapshot  chan struct{} // a snapshot is due
 	entries   atomic.Int64  // applied since the last snapshot
 	bytes     atomic.Int64
+
+	mu       sync.Mutex
+	draining bool           // no proposal begins any more
+	inflight sync.WaitGroup // proposals that raft has to answer
 }
 
 // New returns a controller that Run starts.
@@ -107,12 +112,18 @@ func (c *Controller) Propose(ctx context.Context, cmd metadata.Command) (metadat
 	case <-ctx.Done():
 		return metadata.Result{}, timedOut(ctx)
 	}
-	return submit(ctx, c.node, cmd)
+	return c.submit(ctx, c.node, cmd)
+}
+
+// outcome is what became of a proposal.
+type outcome struct {
+	result metadata.Result
+	err    error
 }
 
 // submit hands one command to raft and waits for it in a goroutine of its own, as
 // raft's futures know no context.
-func submit(ctx context.Context, node *raft.Raft, cmd metadata.Command) (metadata.Result, error) {
+func (c *Controller) submit(ctx context.Context, node *raft.Raft, cmd metadata.Command) (metadata.Result, error) {
 	entry, err := metadata.Encode(cmd)
 	if err != nil {
 		return metadata.Result{}, err
@@ -121,23 +132,13 @@ func submit(ctx context.Context, node *raft.Raft, cmd metadata.Command) (metadat
 		return metadata.Result{}, metadata.Refuse(kerr.PolicyViolation,
 			"the change takes %d bytes of metadata, at most %d are allowed; split it", len(entry), maxCommandBytes)
 	}
-	type outcome struct {
-		result metadata.Result
-		err    error
+	if !c.enter() {
+		return metadata.Result{}, ErrStopped
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		f := node.Apply(entry, 0)
-		if err := f.Error(); err != nil {
-			done <- outcome{err: proposalError(err)}
-			return
-		}
-		r, ok := f.Response().(metadata.Result)
-		if !ok {
-			done <- outcome{err: ErrStopped}
-			return
-		}
-		done <- outcome{result: r}
+		defer c.inflight.Done()
+		done <- await(node.Apply(entry, 0))
 	}()
 	select {
 	case o := <-done:
@@ -145,6 +146,36 @@ func submit(ctx context.Context, node *raft.Raft, cmd metadata.Command) (metadat
 	case <-ctx.Done():
 		return metadata.Result{}, timedOut(ctx)
 	}
+}
+
+func await(f raft.ApplyFuture) outcome {
+	if err := f.Error(); err != nil {
+		return outcome{err: proposalError(err)}
+	}
+	r, ok := f.Response().(metadata.Result)
+	if !ok {
+		return outcome{err: ErrStopped}
+	}
+	return outcome{result: r}
+}
+
+// enter counts a proposal in, and says whether it may begin.
+func (c *Controller) enter() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.draining {
+		c.inflight.Add(1)
+	}
+	return !c.draining
+}
+
+// drain lets no proposal begin and waits until raft has answered the others: a
+// raft node that shuts down forgets some of them.
+func (c *Controller) drain() {
+	c.mu.Lock()
+	c.draining = true
+	c.mu.Unlock()
+	c.inflight.Wait()
 }
 
 func timedOut(ctx context.Context) error {
@@ -197,6 +228,7 @@ func (c *Controller) Run(ctx context.Context) (err error) {
 	})
 	g.Go(func() error {
 		<-ctx.Done()
+		c.drain()
 		return node.Shutdown().Error()
 	})
 	return g.Wait()
@@ -208,7 +240,6 @@ func (c *Controller) start(s *stores, machine raft.FSM, transport raft.Transport
 	conf.LocalID = s.id
 	conf.Logger = &raftLogger{to: c.o.Logger, name: "raft"}
 	conf.MaxAppendEntries = 1024
-	conf.BatchApplyCh = true
 	conf.NoLegacyTelemetry = true
 	conf.TrailingLogs = 0                  // the log store keeps what an older snapshot needs
 	conf.SnapshotInterval = 24 * time.Hour // snapshots are asked for
@@ -301,7 +332,7 @@ func (c *Controller) register(ctx context.Context, node *raft.Raft) error {
 		return fmt.Errorf("registration of node %d: %w", c.o.NodeID, err)
 	}
 	self.ID = c.o.NodeID
-	r, err := submit(ctx, node, metadata.RegisterBroker{ClusterID: c.o.ClusterID, Broker: self})
+	r, err := c.submit(ctx, node, metadata.RegisterBroker{ClusterID: c.o.ClusterID, Broker: self})
 	if err == nil {
 		err = r.Err
 	}

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -112,7 +113,9 @@ func (s *stores) checkWhole(found bool) error {
 	return nil
 }
 
-// checkOurs refuses a folder with a metadata log that Weir did not write.
+// checkOurs refuses a folder with a metadata log that Weir did not write. The
+// topic id or the quorum-state shows whose it is; a crash at the very beginning
+// may leave neither, but then there is no entry either.
 func checkOurs(fsys env.FS, folder string) error {
 	entries, err := fsys.ReadDir(folder)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -124,37 +127,52 @@ func checkOurs(fsys env.FS, folder string) error {
 	foreign := func(why string) error {
 		return fmt.Errorf("%s: %w (%s); name another log.dirs", folder, ErrForeign, why)
 	}
-	identified := false
-	var data []byte
+	ours := false
 	for _, e := range entries {
-		switch name := e.Name(); {
-		case name == "partition.metadata":
-			if data, err = env.ReadFile(fsys, filepath.Join(folder, name)); err != nil {
-				return fmt.Errorf("read %s: %w", filepath.Join(folder, name), err)
-			}
-			if !strings.Contains(string(data), logID().String()) {
-				return foreign("partition.metadata has another topic id")
-			}
-			identified = true
-		case name == "quorum-state":
-			if data, err = env.ReadFile(fsys, filepath.Join(folder, name)); err != nil {
-				return fmt.Errorf("read %s: %w", filepath.Join(folder, name), err)
-			}
-			if _, err := parseQuorumState(data); err != nil && !identified {
-				return foreign("quorum-state has another format")
-			}
-		case strings.HasSuffix(name, ".checkpoint"):
+		name := e.Name()
+		if strings.HasSuffix(name, ".checkpoint") {
 			return foreign(name + " is a snapshot of Kafka")
 		}
+		if name != "partition.metadata" && name != "quorum-state" {
+			continue
+		}
+		data, err := env.ReadFile(fsys, filepath.Join(folder, name))
+		if err != nil {
+			return fmt.Errorf("read %s: %w", filepath.Join(folder, name), err)
+		}
+		known, mine := owner(name, data)
+		if known && !mine {
+			return foreign(name + " is another program's")
+		}
+		ours = ours || mine
 	}
-	return checkEmpty(fsys, folder, entries, identified)
+	return checkEmpty(fsys, folder, entries, ours)
+}
+
+// owner says whether a file tells who wrote the log, and whether it was Weir.
+func owner(name string, data []byte) (known, ours bool) {
+	if name == "quorum-state" {
+		var q struct {
+			Format string `json:"format"`
+		}
+		err := json.Unmarshal(data, &q)
+		return err == nil, q.Format == quorumFormat
+	}
+	var id metadata.ID
+	for line := range strings.Lines(string(data)) {
+		if text, ok := strings.CutPrefix(strings.TrimSpace(line), "topic_id: "); ok {
+			err := id.UnmarshalText([]byte(text))
+			return err == nil, err == nil && id == logID()
+		}
+	}
+	return false, false
 }
 
 // checkEmpty refuses a log without our topic id that has data: a crash between
 // making the folder and naming it leaves none.
-func checkEmpty(fsys env.FS, folder string, entries []fs.DirEntry, identified bool) error {
+func checkEmpty(fsys env.FS, folder string, entries []fs.DirEntry, ours bool) error {
 	for _, e := range entries {
-		if identified || !strings.HasSuffix(e.Name(), ".log") {
+		if ours || !strings.HasSuffix(e.Name(), ".log") {
 			continue
 		}
 		info, err := fsys.Stat(filepath.Join(folder, e.Name()))
@@ -162,7 +180,7 @@ func checkEmpty(fsys env.FS, folder string, entries []fs.DirEntry, identified bo
 			return fmt.Errorf("read %s: %w", folder, err)
 		}
 		if info.Size() > 0 {
-			return fmt.Errorf("%s: %w (it has no partition.metadata); name another log.dirs", folder, ErrForeign)
+			return fmt.Errorf("%s: %w (nothing tells who wrote it); name another log.dirs", folder, ErrForeign)
 		}
 	}
 	return nil
