@@ -202,7 +202,7 @@ func keyOf(i int) string { return "k" + strconv.Itoa(i%keyCount) }
 func franz() foreign {
 	produce := func(t *testing.T, b *broker, topic, codec string, from, to int) {
 		codecs := map[string]kgo.CompressionCodec{"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression()}
-		client := b.client(kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(codecs[codec]))
+		client := b.client(kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(codecs[codec]), kgo.ProducerBatchMaxBytes(64<<10))
 		for i := from; i < to; i++ {
 			value := strconv.Itoa(i)
 			client.Produce(t.Context(), &kgo.Record{Key: []byte(keyOf(i)), Value: []byte(value), Headers: []kgo.RecordHeader{{Key: "h", Value: []byte(value)}}}, func(_ *kgo.Record, err error) {

@@ -21,7 +21,7 @@ import (
 var weirBin string
 
 func TestMain(m *testing.M) {
-	weirBin = os.Getenv("WEIR_BIN")
+	weirBin = os.Getenv("CONFORMANCE_BIN")
 	if weirBin == "" {
 		dir, err := os.MkdirTemp("", "weir-bin")
 		if err != nil {

@@ -21,7 +21,7 @@ import (
 // once read stays as it was.
 func TestKill9UnderLoad(t *testing.T) {
 	kills := 30
-	if n, err := strconv.Atoi(os.Getenv("WEIR_KILLS")); err == nil {
+	if n, err := strconv.Atoi(os.Getenv("CONFORMANCE_KILLS")); err == nil {
 		kills = n
 	}
 	if testing.Short() {

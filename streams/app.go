@@ -314,7 +314,7 @@ func (a *App) parts() (*runtime.Setup, *client.Admin, error) {
 // offset and the end of any source or repartition partition. It asks the
 // brokers, so rebalances do not disturb it. Results wait in caches until a
 // commit, so after true they are in the output topics. It is false before the
-// app has found its topics.
+// app has found its topics, and while the brokers cannot tell.
 func (a *App) Drained(ctx context.Context) (bool, error) {
 	setup, admin, err := a.parts()
 	if errors.Is(err, ErrNotRunning) && a.State() < Stopping {
@@ -323,7 +323,12 @@ func (a *App) Drained(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return runtime.Drained(ctx, admin, setup.Work)
+	drained, err := runtime.Drained(ctx, admin, setup.Work)
+	if errors.Is(err, runtime.ErrRetry) {
+		a.log.Debug("cannot tell whether all is drained", "error", err)
+		return false, nil
+	}
+	return drained, err
 }
 
 // TopicPartition names one partition.

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weirstream/weir/streams/internal/runtime"
 )
@@ -102,22 +104,29 @@ func (a *Admin) Topics(ctx context.Context, names []string) (map[string]runtime.
 	if len(names) == 0 {
 		return topics, nil
 	}
-	details, err := a.adm.ListTopics(ctx, names...)
+	req := kmsg.NewPtrMetadataRequest() // not through kadm, which remembers what was missing
+	for _, name := range names {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = &name
+		req.Topics = append(req.Topics, t)
+	}
+	resp, err := req.RequestWith(ctx, a.cl)
 	if err != nil {
 		return nil, classify(err)
 	}
-	for name, d := range details {
-		if errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
+	for _, d := range resp.Topics {
+		err := kerr.ErrorForCode(d.ErrorCode)
+		switch {
+		case d.Topic == nil, errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.LeaderNotAvailable):
 			continue
+		case err != nil:
+			return nil, classify(fmt.Errorf("topic %s: %w", *d.Topic, err))
 		}
-		if d.Err != nil {
-			return nil, classify(fmt.Errorf("topic %s: %w", name, d.Err))
+		t := runtime.Topic{Name: *d.Topic, Partitions: int32(len(d.Partitions))} //nolint:gosec // a partition count
+		if d.TopicID != ([16]byte{}) {
+			t.ID = hex.EncodeToString(d.TopicID[:])
 		}
-		t := runtime.Topic{Name: name, Partitions: int32(len(d.Partitions))} //nolint:gosec // a partition count
-		if d.ID != (kadm.TopicID{}) {
-			t.ID = d.ID.String()
-		}
-		topics[name] = t
+		topics[t.Name] = t
 	}
 	return topics, nil
 }

@@ -1,0 +1,377 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirstream/weir/broker/internal/record"
+	"github.com/weirstream/weir/internal/env"
+)
+
+// The power cut tests run a whole node under load, take the disk as a power cut
+// would leave it, start a new node on it and hold that to what clients were told. A
+// violation carries the name of the invariant it breaks:
+//
+//	acked-lost         a record acknowledged by acks=all is not where it was
+//	read-then-lost     a record that a consumer has read is not there, or another is
+//	duplicate          a record is there twice
+//	order              the records of an idempotent producer do not follow one another
+//	foreign-data       a record is there that nobody sent to this life of the topic
+//	start-regressed    deleted records are back
+//	start-ahead        records are gone that nobody deleted
+//	metadata-lost      a topic, partition or config that was acknowledged is not there
+//	deleted-is-back    a topic is there whose deletion was acknowledged
+//	commit-lost        an acknowledged offset of a group is not there
+//	producer-id-reused a producer id is handed out a second time
+//	does-not-serve     the node does not start, answer, take a record, or stop
+
+// verdicts collects what all power cuts of a test have shown.
+type verdicts struct {
+	mu         sync.Mutex
+	cuts       int
+	lossy      map[uint64]bool // fingerprints of states that lost unsynced bytes
+	loading    int             // cuts while groups were loaded or logs recovered
+	deleting   int             // cuts while a topic was being deleted
+	violations []string
+}
+
+func (v *verdicts) count(c powerCut) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.cuts++
+	if c.lost.Bytes > 0 {
+		v.lossy[c.disk.Fingerprint()] = true
+	}
+	for _, t := range c.made.topics {
+		if t.dropping {
+			v.deleting++
+		}
+	}
+}
+
+// inspection is one node on what a power cut has left.
+type inspection struct {
+	v    *verdicts
+	made *promises
+	at   string
+	c    *wireClient
+	bad  bool
+}
+
+func (i *inspection) violate(name, format string, args ...any) {
+	i.v.mu.Lock()
+	defer i.v.mu.Unlock()
+	i.v.violations = append(i.v.violations, fmt.Sprintf("%s: %s; %s", name, fmt.Sprintf(format, args...), i.at))
+	i.bad = true
+}
+
+// ok reports an error of the node itself.
+func (i *inspection) ok(err error) bool {
+	if err != nil {
+		i.violate("does-not-serve", "%v", err)
+	}
+	return err == nil
+}
+
+// inspect starts a node on what the power cut left. Then it lets clients carry on
+// and cuts the power again, depth times, and while nodes start.
+func (v *verdicts) inspect(c powerCut, depth int) {
+	v.count(c)
+	rng := rand.New(rand.NewPCG(c.seed, 7))
+	var during []powerCut
+	if depth > 0 {
+		during = cutsOfStart(&c, rng)
+	}
+	i := &inspection{v: v, made: c.made.clone(), at: c.at}
+	node, err := powerOn(c.disk)
+	c.disk.OnOp(nil)
+	if !i.ok(err) {
+		return
+	}
+	if i.c, err = node.connect(); i.ok(err) {
+		i.checkAll()
+		if depth > 0 && !i.bad && i.ok(i.carryOn()) {
+			during = append(during, capture(c.disk, i.made, env.KeepNothing, rng.Uint64(), "after: "+c.at))
+		}
+		i.c.close()
+	}
+	i.ok(node.off())
+	for _, next := range during {
+		v.inspect(next, depth-1)
+	}
+}
+
+// cutsOfStart has the power cut while a node starts on a disk and loads its groups.
+// Nothing is promised meanwhile. The returned slice is complete once the hook is off.
+func cutsOfStart(c *powerCut, rng *rand.Rand) []powerCut {
+	return nil
+}
+
+func (i *inspection) checkAll() {
+	topics, err := i.c.topics()
+	if !i.ok(err) {
+		return
+	}
+	for name := range i.made.gone {
+		if _, back := topics[name]; back {
+			i.violate("deleted-is-back", "topic %s", name)
+		}
+	}
+	for name, t := range i.made.topics {
+		i.checkTopic(name, t, topics)
+	}
+	for name := range topics {
+		if i.made.topics[name] == nil && !i.made.gone[name] && name != "__consumer_offsets" {
+			i.violate("foreign-data", "topic %s", name)
+		}
+	}
+	for _, group := range []string{"readers", "lonely"} {
+		i.checkCommits(group)
+	}
+	pid, err := i.c.producerID()
+	if i.ok(err) && i.made.pids[pid] {
+		i.violate("producer-id-reused", "id %d", pid)
+	}
+}
+
+func (i *inspection) checkTopic(name string, t *topicPromise, topics map[string]listed) {
+	found, ok := topics[name]
+	if !ok {
+		if t.live() {
+			i.violate("metadata-lost", "topic %s", name)
+		}
+		return
+	}
+	if t.live() && (found.id != t.id || len(found.leaders) < t.partCount) {
+		i.violate("metadata-lost", "topic %s has id %x and %d partitions, want %x and %d", name, found.id, len(found.leaders), t.id, t.partCount)
+	}
+	if len(found.leaders) > len(t.parts) {
+		i.violate("foreign-data", "topic %s has %d partitions", name, len(found.leaders))
+		return
+	}
+	for index, leader := range found.leaders {
+		at := tp{name, int32(index)}
+		if leader < 0 {
+			i.violate("does-not-serve", "%s has no leader", at)
+			continue
+		}
+		i.checkPartition(at, t.parts[index], t.capped)
+	}
+	if len(t.configs) == 0 {
+		return
+	}
+	configs, err := i.c.configs(name)
+	if !i.ok(err) {
+		return
+	}
+	for key, promise := range t.configs {
+		if !promise.allows(configs[key]) {
+			i.violate("metadata-lost", "topic %s has %s=%s, want %s or one of %v", name, key, configs[key], promise.acked, promise.asked)
+		}
+	}
+}
+
+func (i *inspection) checkCommits(group string) {
+	committed := map[tp]int64{}
+	loaded := false
+	for key, promise := range i.made.commits {
+		if key.group != group {
+			continue
+		}
+		if !loaded {
+			if !i.ok(i.c.coordinate(group)) {
+				return
+			}
+			var err error
+			if committed, err = i.c.committed(group); !i.ok(err) {
+				return
+			}
+			loaded = true
+		}
+		offset, found := committed[key.tp]
+		text := ""
+		if found {
+			text = fmt.Sprint(offset)
+		}
+		if !promise.allows(text) {
+			i.violate("commit-lost", "group %s at %s has offset %q, want %q or one of %v", group, key.tp, text, promise.acked, promise.asked)
+		}
+	}
+}
+
+func (i *inspection) checkPartition(at tp, p *partPromise, capped bool) {
+	start, err := i.c.edge(at, -2)
+	if !i.ok(err) {
+		return
+	}
+	if start < p.start {
+		i.violate("start-regressed", "%s starts at offset %d, was deleted up to %d", at, start, p.start)
+	}
+	if start > p.cut && !capped {
+		i.violate("start-ahead", "%s starts at offset %d, was deleted up to %d", at, start, p.cut)
+	}
+	log, err := i.readAll(at, start)
+	if !i.ok(err) {
+		return
+	}
+	there := func(name string, want []seen) {
+		for _, s := range want {
+			if s.offset < start {
+				continue
+			}
+			if n := s.offset - start; n >= int64(len(log)) {
+				i.violate(name, "%s lost offset %d, ends at %d", at, s.offset, start+int64(len(log)))
+				return
+			} else if log[n] != s.value {
+				i.violate(name, "%s offset %d holds %.40q, was %.40q", at, s.offset, log[n], s.value)
+				return
+			}
+		}
+	}
+	there("acked-lost", p.acked)
+	there("read-then-lost", p.read)
+	i.checkProducers(at, p, start, log)
+}
+
+// readAll reads a partition up to its high watermark. Offsets have no gaps.
+func (i *inspection) readAll(at tp, start int64) ([]string, error) {
+	var log []string
+	for next := start; ; next = start + int64(len(log)) {
+		records, watermark, err := i.c.fetch(at, next)
+		if err != nil {
+			return nil, fmt.Errorf("%s at %d: %w", at, next, err)
+		}
+		for n, r := range records {
+			if want := next + int64(n); r.offset != want {
+				return nil, fmt.Errorf("%s has offset %d, want %d", at, r.offset, want)
+			}
+			log = append(log, r.value)
+		}
+		if len(records) == 0 {
+			if next != watermark {
+				return nil, fmt.Errorf("%s ends at %d, watermark %d", at, next, watermark)
+			}
+			return log, nil
+		}
+	}
+}
+
+func (i *inspection) checkProducers(at tp, p *partPromise, start int64, log []string) {
+	sent := make(map[string]sentRecord, len(p.sent))
+	for _, s := range p.sent {
+		sent[s.value] = s
+	}
+	seenAt, next := map[string]int64{}, map[int64]int32{}
+	for n, value := range log {
+		offset := start + int64(n)
+		s, known := sent[value]
+		if !known {
+			i.violate("foreign-data", "%s offset %d holds %.40q", at, offset, value)
+			return
+		}
+		if before, twice := seenAt[value]; twice {
+			i.violate("duplicate", "%s offset %d holds what offset %d does", at, offset, before)
+		}
+		seenAt[value] = offset
+		if s.pid < 0 {
+			continue
+		}
+		if want, met := next[s.pid]; met && s.seq != want || !met && start == 0 && s.seq != 0 {
+			i.violate("order", "%s offset %d of producer %d has sequence %d, want %d", at, offset, s.pid, s.seq, want)
+		}
+		next[s.pid] = s.seq + 1
+	}
+}
+
+// carryOn does what clients do once the node is back: producers send again what was
+// not acknowledged, everybody goes on. All of it is promised.
+func (i *inspection) carryOn() error {
+	for _, at := range i.made.known() {
+		p := i.made.part(at)
+		for _, b := range p.batches[p.batchesAcked:] {
+			base, err := i.c.produce(at, -1, batchOf(&record.Producer{ID: b.pid, Sequence: b.seq}, b.values))
+			if err != nil {
+				return fmt.Errorf("send sequence %d of producer %d to %s again: %w", b.seq, b.pid, at, err)
+			}
+			kept(i.made, at, base, b.values)
+			p.batchesAcked++
+		}
+		after := []string{fmt.Sprintf("%s after %s", at, i.at)}
+		asked(i.made, at, -1, 0, after)
+		base, err := i.c.produce(at, -1, batchOf(nil, after))
+		if err != nil {
+			return fmt.Errorf("produce to %s: %w", at, err)
+		}
+		kept(i.made, at, base, after)
+		i.checkPartition(at, p, i.made.topics[at.topic].capped)
+	}
+	if at := (tp{"orders", 0}); i.made.topics["orders"] != nil && i.made.topics["orders"].live() {
+		if err := i.c.coordinate("lonely"); err != nil {
+			return err
+		}
+		i.made.commit("lonely", at).ask("77777")
+		if err := i.c.commit(member{group: "lonely", generation: -1}, at, 77777); err != nil {
+			return err
+		}
+		i.made.commit("lonely", at).ack()
+	}
+	if i.made.topics["later"] == nil {
+		t := i.made.askTopic("later", 1, nil)
+		id, err := i.c.createTopic("later", 1, nil)
+		if err != nil {
+			return err
+		}
+		t.id, t.partCount = id, 1
+	}
+	return nil
+}
+
+func (v *verdicts) report(t *testing.T) {
+	t.Helper()
+	for n, text := range v.violations {
+		if n == 10 {
+			t.Errorf("and %d more", len(v.violations)-n)
+			break
+		}
+		t.Error(text)
+	}
+	t.Logf("%d power cuts of the whole node, %d of them during a start, %d with a topic being deleted; %d distinct crash states lost unsynced bytes",
+		v.cuts, v.loading, v.deleting, len(v.lossy))
+}
+
+func honest(disk *env.MemFS) env.FS { return disk }
+
+func TestNothingPromisedIsLostToAPowerCutOfTheNode(t *testing.T) {
+	want, steps := 500, 24
+	if testing.Short() {
+		want, steps = 40, 8
+	}
+	v := &verdicts{lossy: map[uint64]bool{}}
+	for seed := uint64(1); v.cuts < want && len(v.violations) == 0; seed++ {
+		images := runWorkload(t, seed, steps, 25, honest)
+		var g errgroup.Group
+		g.SetLimit(4)
+		for _, image := range images {
+			g.Go(func() error {
+				v.inspect(image, 1)
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v.report(t)
+}
+
+var _ = []any{context.Background, errors.New, fs.ErrExist, slices.Contains[[]int], strings.Contains, kgo.NewClient}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weirstream/weir/broker"
+)
+
+// embed runs a broker in this process, on data below dir. end stops it.
+func embed(ctx context.Context, dir string) (brokers []string, end func() error, err error) {
+	node, err := broker.New(broker.Config{Dir: filepath.Join(dir, "broker"), Listen: "127.0.0.1:0", Properties: map[string]string{
+		"group.initial.rebalance.delay.ms": "0",
+	}})
+	if err != nil {
+		return nil, nil, err
+	}
+	live, stop := context.WithCancel(context.WithoutCancel(ctx))
+	done := make(chan error, 1)
+	go func() { done <- node.Run(live) }()
+	select {
+	case <-node.Ready():
+	case err := <-done:
+		stop()
+		return nil, nil, err
+	case <-ctx.Done():
+		stop()
+		return nil, nil, errors.Join(ctx.Err(), <-done)
+	}
+	end = func() error {
+		stop()
+		return <-done
+	}
+	return []string{node.Addrs()["PLAINTEXT"].String()}, end, nil
+}
+
+// createTopics makes the topics that do not exist yet.
+func (p *program) createTopics(ctx context.Context, partitions int32) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(p.brokers...), kgo.RequestRetries(3))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if err := client.Ping(ctx); err != nil {
+		return fmt.Errorf("no broker answers at %v: %w", p.brokers, err)
+	}
+	configs := map[string]*string{}
+	for key, value := range keepForever() {
+		configs[key] = &value
+	}
+	configs["message.timestamp.type"] = kadm.StringPtr("CreateTime")
+	created, err := kadm.NewClient(client).CreateTopics(ctx, partitions, -1, configs, p.names.views, p.names.output)
+	if err != nil {
+		return fmt.Errorf("create topics: %w", err)
+	}
+	for topic, r := range created {
+		if r.Err != nil && !errors.Is(r.Err, kerr.TopicAlreadyExists) {
+			return fmt.Errorf("create topic %s: %w %s", topic, r.Err, r.ErrMessage)
+		}
+	}
+	return nil
+}
+
+// show follows the output topic and shows it until ctx ends.
+func (p *program) show(ctx context.Context, parts *errgroup.Group) {
+	url := make(chan string, 1)
+	if p.http == "off" {
+		url <- ""
+	} else {
+		parts.Go(func() error {
+			return p.tally.web(ctx, p.http, func(at string) {
+				fmt.Fprintf(p.stderr, "charts are at %s\n", at)
+				url <- at
+			})
+		})
+	}
+	parts.Go(func() error {
+		client, err := kgo.NewClient(kgo.SeedBrokers(p.brokers...))
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		return p.tally.follow(ctx, client, p.names.output, false)
+	})
+	if p.json || !isTerminal(p.stdout) {
+		return
+	}
+	parts.Go(func() error {
+		select {
+		case at := <-url:
+			return p.tally.screen(ctx, p.stdout, at)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+}
+
+// report writes the final counts.
+func (p *program) report(ctx context.Context) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(p.brokers...))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if err := p.tally.follow(ctx, client, p.names.output, true); err != nil {
+		return err
+	}
+	if p.json {
+		return p.tally.writeJSON(p.stdout)
+	}
+	_, err = fmt.Fprint(p.stdout, p.tally.table(""))
+	return err
+}
