@@ -309,9 +309,10 @@ func TestStopLetsStartedRequestsFinish(t *testing.T) {
 		_, _ = stuck.Write(frame(1, "later"))
 		<-later
 		synctest.Wait()
+		ended := time.Now()
 		cancel()
-		if answer(t, idle) != -1 {
-			t.Error("an idle connection was answered")
+		if answer(t, idle) != -1 || time.Since(ended) > 0 {
+			t.Errorf("an idle connection was closed after %v", time.Since(ended))
 		}
 		synctest.Wait()
 		if _, err := network.Dial(t.Context(), "b:1"); err == nil {
