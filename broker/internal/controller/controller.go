@@ -294,10 +294,10 @@ func (c *Controller) lead(ctx context.Context, node *raft.Raft, transport *solo,
 
 // unlessDone is err, or nil where err comes from the end of ctx.
 func unlessDone(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // elect makes a sole voter leader without waiting for a timeout.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -195,7 +196,7 @@ func TestGarbageInTheLogIsPassedOver(t *testing.T) {
 	fs := env.NewMemFS()
 	n := start(t, life{fs: fs})
 	for _, entry := range []string{"", "garbage", `{"v":7}`, `{"v":0,"kind":"create_topics","data":[]}`} {
-		f := n.Controller.node.Apply([]byte(entry), 0)
+		f := n.node.Apply([]byte(entry), 0)
 		if err := f.Error(); err != nil {
 			t.Fatal(err)
 		}
@@ -321,9 +322,7 @@ func tree(t *testing.T, fs env.FS, folder string) map[string]string {
 	for _, e := range entries {
 		name := filepath.Join(folder, e.Name())
 		if e.IsDir() {
-			for k, v := range tree(t, fs, name) {
-				out[k] = v
-			}
+			maps.Copy(out, tree(t, fs, name))
 			continue
 		}
 		data, err := env.ReadFile(fs, name)

@@ -121,14 +121,14 @@ func TestAnyFailedOperationLosesNothingAcknowledged(t *testing.T) {
 			fs := env.NewMemFS()
 			n := start(t, life{fs: fs})
 			n.mustCreate("first")
-			fs.OnOp(env.FailNth(kind, nth, errDisk{}))
+			fs.OnOp(env.FailNth(kind, nth, diskError{}))
 			told := []string{"first"}
 			for i := range 6 {
 				if name := fmt.Sprint("t", i); n.create(name) == nil {
 					told = append(told, name)
 				}
 				if i == 3 {
-					_ = n.Controller.node.Snapshot().Error() // may fail: see the disk
+					_ = n.node.Snapshot().Error() // may fail: see the disk
 				}
 			}
 			_ = n.end() // may fail: see the disk
@@ -145,6 +145,6 @@ func TestAnyFailedOperationLosesNothingAcknowledged(t *testing.T) {
 	}
 }
 
-type errDisk struct{}
+type diskError struct{}
 
-func (errDisk) Error() string { return "the disk failed" }
+func (diskError) Error() string { return "the disk failed" }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"slices"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -21,7 +22,7 @@ var _ hclog.Logger = (*raftLogger)(nil)
 
 func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	attrs := []any{slog.String("event", msg)}
-	args = append(l.implied[:len(l.implied):len(l.implied)], args...)
+	args = append(slices.Clip(l.implied), args...)
 	for i := 0; i+1 < len(args); i += 2 {
 		attrs = append(attrs, slog.Any(fmt.Sprint(args[i]), plain(args[i+1])))
 	}
@@ -58,7 +59,7 @@ func (l *raftLogger) IsError() bool { return true }
 func (l *raftLogger) ImpliedArgs() []any { return l.implied }
 
 func (l *raftLogger) With(args ...any) hclog.Logger {
-	return &raftLogger{to: l.to, name: l.name, implied: append(l.implied[:len(l.implied):len(l.implied)], args...)}
+	return &raftLogger{to: l.to, name: l.name, implied: append(slices.Clip(l.implied), args...)}
 }
 
 func (l *raftLogger) Name() string { return l.name }

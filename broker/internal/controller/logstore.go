@@ -100,7 +100,7 @@ func encodeEntry(e *raft.Log) record.Batch {
 	if data == nil {
 		data = []byte{}
 	}
-	stamp := int64(record.NoTimestamp)
+	stamp := record.NoTimestamp
 	if !e.AppendedAt.IsZero() {
 		stamp = e.AppendedAt.UnixMilli()
 	}

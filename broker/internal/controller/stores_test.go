@@ -25,7 +25,7 @@ import (
 // snapshotNow takes a snapshot, as the controller does when one is due.
 func (n *node) snapshotNow() {
 	n.t.Helper()
-	if err := n.Controller.node.Snapshot().Error(); err != nil {
+	if err := n.node.Snapshot().Error(); err != nil {
 		n.t.Fatal(err)
 	}
 }

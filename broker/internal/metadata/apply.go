@@ -33,16 +33,20 @@ func ApplyCommand(img *Image, index int64, c Command) (*Image, Result) {
 
 func (c SetFeatures) apply(img *Image, _ int64) (*Image, Result) {
 	next := *img
-	next.features = maps.Clone(img.features)
+	features := maps.Clone(img.features)
 	for name, level := range c.Features {
-		if next.features == nil {
-			next.features = map[string]int16{}
+		switch {
+		case level < 0:
+			return &next, Result{Err: Refuse(kerr.InvalidRequest, "level %d of feature %s is negative", level, name)}
+		case features == nil:
+			features = map[string]int16{}
 		}
-		next.features[name] = level
-		if level <= 0 {
-			delete(next.features, name)
+		features[name] = level
+		if level == 0 {
+			delete(features, name)
 		}
 	}
+	next.features = features
 	return &next, Result{}
 }
 
@@ -95,7 +99,7 @@ func (i *Image) place(assignments [][]int32) ([]Partition, error) {
 	return partitions, nil
 }
 
-// CheckReplicas returns a *Refusal with INVALID_REPLICA_ASSIGNMENT where a
+// CheckReplicas returns a *RefusalError with INVALID_REPLICA_ASSIGNMENT where a
 // partition cannot live on these brokers.
 func (i *Image) CheckReplicas(replicas []int32) error {
 	if len(replicas) == 0 {

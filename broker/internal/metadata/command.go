@@ -12,22 +12,22 @@ import (
 // understands. Such an entry changes nothing but the version of the image.
 var ErrUndecodable = errors.New("undecodable metadata command")
 
-// Refusal is a protocol error with a line of its own for people.
-type Refusal struct {
+// RefusalError is a protocol error with a line of its own for people.
+type RefusalError struct {
 	Code   *kerr.Error
 	Detail string
 }
 
-// Refuse returns a *Refusal.
-func Refuse(code *kerr.Error, format string, args ...any) *Refusal {
-	return &Refusal{Code: code, Detail: fmt.Sprintf(format, args...)}
+// Refuse returns a *RefusalError.
+func Refuse(code *kerr.Error, format string, args ...any) *RefusalError {
+	return &RefusalError{Code: code, Detail: fmt.Sprintf(format, args...)}
 }
 
 // Error returns the line for people.
-func (r *Refusal) Error() string { return r.Detail }
+func (r *RefusalError) Error() string { return r.Detail }
 
 // Unwrap returns the protocol error.
-func (r *Refusal) Unwrap() error { return r.Code }
+func (r *RefusalError) Unwrap() error { return r.Code }
 
 // Result is what one command did.
 type Result struct {

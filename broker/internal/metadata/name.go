@@ -17,7 +17,7 @@ const maxNameLength = 249
 // IsInternal says whether a topic of that name belongs to the cluster.
 func IsInternal(name string) bool { return name == ConsumerOffsets || name == TransactionState }
 
-// CheckName returns a *Refusal with INVALID_TOPIC_EXCEPTION where no topic may be
+// CheckName returns a *RefusalError with INVALID_TOPIC_EXCEPTION where no topic may be
 // called name.
 func CheckName(name string) error {
 	switch {
@@ -56,7 +56,7 @@ func (i *Image) checkFree(name string) error {
 	return nil
 }
 
-// CheckNew returns the *Refusal a topic of that name would get from the image,
+// CheckNew returns the *RefusalError a topic of that name would get from the image,
 // before anything is proposed.
 func (i *Image) CheckNew(name string) error {
 	if err := CheckName(name); err != nil {

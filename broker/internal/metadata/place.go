@@ -4,7 +4,7 @@ import "github.com/twmb/franz-go/pkg/kerr"
 
 // Place spreads the replicas of new partitions over the registered brokers: the
 // leaders go round from broker number start on, the followers take the next
-// brokers in turn. It returns a *Refusal with INVALID_REPLICATION_FACTOR where
+// brokers in turn. It returns a *RefusalError with INVALID_REPLICATION_FACTOR where
 // there are not enough brokers.
 func (i *Image) Place(partitions, factor int32, start uint32) ([][]int32, error) {
 	n := len(i.brokers)

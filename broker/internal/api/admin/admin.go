@@ -77,7 +77,7 @@ func (d *Deps) fill(err error, code *int16, message **string) {
 		return
 	}
 	text := kerr.TypedErrorForCode(*code).Description
-	if refusal, ok := errors.AsType[*metadata.Refusal](err); ok {
+	if refusal, ok := errors.AsType[*metadata.RefusalError](err); ok {
 		text = refusal.Detail
 	}
 	*message = &text

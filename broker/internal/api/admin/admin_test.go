@@ -165,8 +165,6 @@ func client() *route.Session {
 // noTags leaves the unknown tags of kmsg's structs out of a comparison.
 func noTags() cmp.Option { return cmpopts.IgnoreTypes(kmsg.Tags{}) }
 
-func ptr[T any](v T) *T { return &v }
-
 // code is the name of an error code, "" for none.
 func code(c int16) string {
 	if c == 0 {

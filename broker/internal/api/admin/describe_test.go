@@ -19,7 +19,7 @@ func TestDescribeCluster(t *testing.T) {
 	c.register(2)
 	resp := ask[*kmsg.DescribeClusterResponse](t, admin.DescribeCluster(c.Deps), &route.Session{Listener: "PUBLIC"}, &kmsg.DescribeClusterRequest{Version: 2, EndpointType: 1, IncludeClusterAuthorizedOperations: true})
 	want := &kmsg.DescribeClusterResponse{Version: 2, EndpointType: 1, ClusterID: "cluster", ControllerID: 1, ClusterAuthorizedOperations: 8096, Brokers: []kmsg.DescribeClusterResponseBroker{
-		{NodeID: 1, Host: "outside", Port: 19001}, {NodeID: 2, Host: "outside", Port: 19002, Rack: ptr("r2")},
+		{NodeID: 1, Host: "outside", Port: 19001}, {NodeID: 2, Host: "outside", Port: 19002, Rack: new("r2")},
 	}}
 	if diff := cmp.Diff(want, resp, noTags()); diff != "" {
 		t.Fatal(diff)
@@ -196,10 +196,13 @@ func TestDescribeConfigsShowsEveryKeyAndItsSources(t *testing.T) {
 	}
 	got := c.describe(4, kmsg.ConfigResourceTypeTopic, "a", "retention.ms", "compression.type", "nope")
 	want := []kmsg.DescribeConfigsResponseResourceConfig{
-		{Name: "compression.type", Value: ptr("producer"), Source: 5, ConfigType: kmsg.ConfigTypeString, Documentation: ptr("Accepted without effect: records stay as they are."), ConfigSynonyms: []kmsg.DescribeConfigsResponseResourceConfigConfigSynonym{{Name: "compression.type", Value: ptr("producer"), Source: 5}}},
-		{Name: "retention.ms", Value: ptr("1"), Source: 1, ConfigType: kmsg.ConfigTypeLong, Documentation: ptr(""), ConfigSynonyms: []kmsg.DescribeConfigsResponseResourceConfigConfigSynonym{
-			{Name: "retention.ms", Value: ptr("1"), Source: 1}, {Name: "log.retention.ms", Value: ptr("2"), Source: 2}, {Name: "log.retention.ms", Value: ptr("3"), Source: 3},
-			{Name: "log.retention.hours", Value: ptr("14400000"), Source: 4}, {Name: "retention.ms", Value: ptr("604800000"), Source: 5},
+		{Name: "compression.type", Value: new("producer"), Source: 5, ConfigType: kmsg.ConfigTypeString, Documentation: new("Accepted without effect: records stay as they are."), ConfigSynonyms: []kmsg.DescribeConfigsResponseResourceConfigConfigSynonym{{Name: "compression.type", Value: new("producer"), Source: 5}}},
+		{Name: "retention.ms", Value: new("1"), Source: 1, ConfigType: kmsg.ConfigTypeLong, Documentation: new(""), ConfigSynonyms: []kmsg.DescribeConfigsResponseResourceConfigConfigSynonym{
+			{Name: "retention.ms", Value: new("1"), Source: 1},
+			{Name: "log.retention.ms", Value: new("2"), Source: 2},
+			{Name: "log.retention.ms", Value: new("3"), Source: 3},
+			{Name: "log.retention.hours", Value: new("14400000"), Source: 4},
+			{Name: "retention.ms", Value: new("604800000"), Source: 5},
 		}},
 	}
 	if diff := cmp.Diff(want, got.Configs, noTags()); diff != "" {
@@ -381,7 +384,7 @@ func TestAlterConfigsReplacesEverything(t *testing.T) {
 		req := &kmsg.AlterConfigsRequest{Version: 2, ValidateOnly: validate, Resources: []kmsg.AlterConfigsRequestResource{{ResourceType: kmsg.ConfigResourceTypeTopic, ResourceName: "a", Configs: configs}}}
 		return code(ask[*kmsg.AlterConfigsResponse](t, admin.AlterConfigs(c.Deps), client(), req).Resources[0].ErrorCode)
 	}
-	bytes := kmsg.AlterConfigsRequestResourceConfig{Name: "segment.bytes", Value: ptr("9")}
+	bytes := kmsg.AlterConfigsRequestResourceConfig{Name: "segment.bytes", Value: new("9")}
 	for _, step := range []struct {
 		validate bool
 		configs  []kmsg.AlterConfigsRequestResourceConfig

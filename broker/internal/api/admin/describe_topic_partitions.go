@@ -39,32 +39,39 @@ func (a *partitionsAnswer) fill(req *kmsg.DescribeTopicPartitionsRequest) {
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
-	if c := req.Cursor; c != nil && (c.Partition < 0 || len(names) > 0 && !slices.Contains(names, c.Topic)) {
-		for _, name := range names {
-			a.refuse(name, kerr.InvalidRequest)
-		}
-		return
-	}
-	from := ""
+	from := kmsg.DescribeTopicPartitionsRequestCursor{}
 	if req.Cursor != nil {
-		from = req.Cursor.Topic
-	}
-	first := func(topic string) int {
-		if req.Cursor != nil && req.Cursor.Topic == topic {
-			return int(req.Cursor.Partition)
+		from = *req.Cursor
+		if from.Partition < 0 || len(names) > 0 && !slices.Contains(names, from.Topic) {
+			for _, name := range names {
+				a.refuse(name, kerr.InvalidRequest)
+			}
+			return
 		}
-		return 0
 	}
 	if len(names) == 0 {
-		for t := range a.img.TopicsFrom(from) {
-			if a.d.Authorizer.Authorize(a.s, route.Describe, route.Topic, t.Name) && !a.topic(t, first(t.Name)) {
-				return
-			}
-		}
+		a.all(from)
 		return
 	}
 	for _, name := range names {
-		if name >= from && !a.named(name, first(name)) {
+		if name >= from.Topic && !a.named(name, first(from, name)) {
+			return
+		}
+	}
+}
+
+// first is the partition of a topic to begin with.
+func first(from kmsg.DescribeTopicPartitionsRequestCursor, topic string) int {
+	if from.Topic == topic {
+		return int(from.Partition)
+	}
+	return 0
+}
+
+// all answers every topic from the cursor on that the client may see.
+func (a *partitionsAnswer) all(from kmsg.DescribeTopicPartitionsRequestCursor) {
+	for t := range a.img.TopicsFrom(from.Topic) {
+		if a.d.Authorizer.Authorize(a.s, route.Describe, route.Topic, t.Name) && !a.topic(t, first(from, t.Name)) {
 			return
 		}
 	}

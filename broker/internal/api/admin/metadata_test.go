@@ -53,9 +53,9 @@ func TestMetadataNamesTopicsAsTheVersionAsks(t *testing.T) {
 		"unknown without creation":   {9, named("zz"), []string{"zz UNKNOWN_TOPIC_OR_PARTITION"}},
 		"by id":                      {12, []kmsg.MetadataRequestTopic{{TopicID: id}}, []string{"a "}},
 		"by unknown id":              {12, []kmsg.MetadataRequestTopic{{TopicID: [16]byte{1}}}, []string{"? UNKNOWN_TOPIC_ID"}},
-		"id wins over name":          {12, []kmsg.MetadataRequestTopic{{Topic: ptr("b"), TopicID: id}}, []string{"a "}},
+		"id wins over name":          {12, []kmsg.MetadataRequestTopic{{Topic: new("b"), TopicID: id}}, []string{"a "}},
 		"neither id nor name":        {12, []kmsg.MetadataRequestTopic{{}}, []string{"? INVALID_REQUEST"}},
-		"v10 has ids only in answer": {10, []kmsg.MetadataRequestTopic{{Topic: ptr("a"), TopicID: id}}, []string{"a INVALID_REQUEST"}},
+		"v10 has ids only in answer": {10, []kmsg.MetadataRequestTopic{{Topic: new("a"), TopicID: id}}, []string{"a INVALID_REQUEST"}},
 		"v10 null name":              {10, []kmsg.MetadataRequestTopic{{}}, []string{" INVALID_REQUEST"}},
 	} {
 		t.Run(name, func(t *testing.T) {

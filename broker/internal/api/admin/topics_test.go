@@ -232,7 +232,7 @@ func TestDeleteTopics(t *testing.T) {
 		"by name, old version":  {1, []kmsg.DeleteTopicsRequestTopic{byName("a"), byName("zz")}, []string{"a ", "zz UNKNOWN_TOPIC_OR_PARTITION"}, 1},
 		"by id":                 {6, []kmsg.DeleteTopicsRequestTopic{{TopicID: id("a")}}, []string{"a "}, 1},
 		"unknown":               {6, []kmsg.DeleteTopicsRequestTopic{byName("zz"), {TopicID: id("zz")}}, []string{"zz UNKNOWN_TOPIC_OR_PARTITION", "? UNKNOWN_TOPIC_ID"}, 2},
-		"name and id":           {6, []kmsg.DeleteTopicsRequestTopic{{Topic: ptr("a"), TopicID: id("a")}}, []string{"a INVALID_REQUEST"}, 2},
+		"name and id":           {6, []kmsg.DeleteTopicsRequestTopic{{Topic: new("a"), TopicID: id("a")}}, []string{"a INVALID_REQUEST"}, 2},
 		"neither":               {6, []kmsg.DeleteTopicsRequestTopic{{}}, []string{"? INVALID_REQUEST"}, 2},
 		"twice by name":         {6, []kmsg.DeleteTopicsRequestTopic{byName("a"), byName("a"), byName("b")}, []string{"a INVALID_REQUEST", "a INVALID_REQUEST", "b "}, 1},
 		"twice, by name and id": {6, []kmsg.DeleteTopicsRequestTopic{byName("a"), {TopicID: id("a")}}, []string{"a INVALID_REQUEST", "? INVALID_REQUEST"}, 2},
