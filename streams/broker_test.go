@@ -193,7 +193,8 @@ func TestAppOnBroker(t *testing.T) {
 		t.Fatal("first run", diff)
 	}
 	w.feed(10_000)
-	if ready := w.run(w.app(nil)); ready > 10*time.Second {
+	leaves := func(c *streams.Config) { c.LeaveOnStop = true }
+	if ready := w.run(w.app(leaves)); ready > 10*time.Second {
 		t.Errorf("a restart got its tasks after %v", ready)
 	}
 	if diff := cmp.Diff(w.want(20_000), w.counts()); diff != "" {
@@ -204,7 +205,9 @@ func TestAppOnBroker(t *testing.T) {
 	}
 	w.dir = t.TempDir()
 	w.feed(10_000)
-	w.run(w.app(func(c *streams.Config) { c.SessionTimeout = 6 * time.Second; c.Workers = 1 }))
+	if ready := w.run(w.app(func(c *streams.Config) { c.Workers = 1 })); ready > 10*time.Second {
+		t.Errorf("another process got the tasks after %v, although the first one left", ready)
+	}
 	if diff := cmp.Diff(w.want(30_000), w.counts()); diff != "" {
 		t.Fatal("after the state was lost", diff)
 	}
