@@ -14,8 +14,8 @@ import (
 	"github.com/weirstream/weir/broker"
 )
 
-// embed runs a broker in this process, on data below dir. end stops it.
-func embed(ctx context.Context, dir string) (brokers []string, end func() error, err error) {
+// embedBroker runs a broker in this process, on data below dir. end stops it.
+func embedBroker(ctx context.Context, dir string) (brokers []string, end func() error, err error) {
 	node, err := broker.New(broker.Config{Dir: filepath.Join(dir, "broker"), Listen: "127.0.0.1:0", Properties: map[string]string{
 		"group.initial.rebalance.delay.ms": "0",
 	}})

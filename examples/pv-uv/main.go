@@ -51,7 +51,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	end := func() error { return nil }
 	if o.brokers == "" {
 		fmt.Fprintf(stderr, "data is in %s\n", o.data)
-		if brokers, end, err = embed(ctx, o.data); err != nil {
+		if brokers, end, err = embedBroker(ctx, o.data); err != nil {
 			return err
 		}
 	}
