@@ -222,3 +222,41 @@ func TestBufferClasses(t *testing.T) {
 	}
 	pool.Put(nil)
 }
+
+// stream is a connection that only reads, in pieces of at most step bytes.
+type stream struct {
+	net.Conn
+	bytes []byte
+	step  int
+}
+
+func (s *stream) SetReadDeadline(time.Time) error { return nil }
+
+func (s *stream) Read(p []byte) (int, error) {
+	if len(s.bytes) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), s.step)], s.bytes)
+	s.bytes = s.bytes[n:]
+	return n, nil
+}
+
+func FuzzFrames(f *testing.F) {
+	f.Add(framed(1, 5, 70), 3)
+	f.Add([]byte{0, 0, 0}, 1)
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 1}, 5)
+	f.Fuzz(func(t *testing.T, bytes []byte, step int) {
+		frames := NewFrames(&stream{bytes: bytes, step: max(step, 1)}, env.RealClock(), new(Buffers), time.Minute)
+		defer frames.Close()
+		at := 0
+		for {
+			frame, err := frames.Next(1 << 20)
+			if err != nil {
+				return
+			}
+			if at += prefix + len(frame); at > len(bytes) || string(frame) != string(bytes[at-len(frame):at]) {
+				t.Fatalf("a frame of %d bytes that ends at %d of %d", len(frame), at, len(bytes))
+			}
+		}
+	})
+}
