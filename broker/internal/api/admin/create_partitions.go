@@ -8,7 +8,6 @@ import (
 
 	"github.com/weirstream/weir/broker/internal/api/route"
 	"github.com/weirstream/weir/broker/internal/metadata"
-	"github.com/weirstream/weir/broker/internal/quota"
 )
 
 // CreatePartitions answers key 37, versions 0 to 3 (KIP-195): topics only grow,
@@ -53,7 +52,7 @@ func (d *Deps) createPartitions(ctx context.Context, s *route.Session, req *kmsg
 	if req.ValidateOnly || len(c.Topics) == 0 {
 		return
 	}
-	resp.ThrottleMillis = route.ThrottleMillis(d.Quota, s, quota.ControllerMutations, float64(added))
+	resp.ThrottleMillis = route.ThrottleMillis(d.Quota, s, route.ControllerMutations, float64(added))
 	r, err := d.propose(ctx, req.TimeoutMillis, c)
 	for i, at := range planned {
 		d.fill(proposed(r, err, i), &resp.Topics[at].ErrorCode, &resp.Topics[at].ErrorMessage)

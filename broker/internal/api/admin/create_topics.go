@@ -9,7 +9,6 @@ import (
 
 	"github.com/weirstream/weir/broker/internal/api/route"
 	"github.com/weirstream/weir/broker/internal/metadata"
-	"github.com/weirstream/weir/broker/internal/quota"
 	"github.com/weirstream/weir/internal/config"
 )
 
@@ -99,7 +98,7 @@ func (d *Deps) chargePartitions(s *route.Session, c metadata.CreateTopics) int32
 	for i := range c.Topics {
 		total += len(c.Topics[i].Assignments)
 	}
-	return route.ThrottleMillis(d.Quota, s, quota.ControllerMutations, float64(total))
+	return route.ThrottleMillis(d.Quota, s, route.ControllerMutations, float64(total))
 }
 
 // planRequested checks one topic of a request and plans it.
