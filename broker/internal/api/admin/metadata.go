@@ -43,7 +43,8 @@ func (a *metadataAnswer) all() bool {
 	return a.req.Topics == nil || a.req.Version == 0 && len(a.req.Topics) == 0
 }
 
-// missing returns the topics that this request creates.
+// missing returns the topics that this request creates. The transaction log is not
+// among them: its partitions are for a coordinator to choose, once there is one.
 func (a *metadataAnswer) missing() []string {
 	img := a.d.Image()
 	if a.req.Version >= 4 && !a.req.AllowAutoTopicCreation || !a.d.brokerBool(img, "auto.create.topics.enable") {
@@ -53,7 +54,7 @@ func (a *metadataAnswer) missing() []string {
 	asked := map[string]bool{}
 	for i := range a.req.Topics {
 		t := &a.req.Topics[i]
-		if t.Topic == nil || t.TopicID != (metadata.ID{}) || asked[*t.Topic] {
+		if t.Topic == nil || t.TopicID != (metadata.ID{}) || asked[*t.Topic] || *t.Topic == metadata.TransactionState {
 			continue
 		}
 		name := *t.Topic

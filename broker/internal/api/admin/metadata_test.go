@@ -112,8 +112,8 @@ func TestMetadataOfAPartitionThatIsOfflineHasNoLeader(t *testing.T) {
 
 func TestMetadataCreatesAndAnswersAtOnce(t *testing.T) {
 	c := newCluster(t)
-	resp := ask[*kmsg.MetadataResponse](t, admin.Metadata(c.Deps), client(), &kmsg.MetadataRequest{Version: 13, Topics: named("x", "bad name", "y", "x"), AllowAutoTopicCreation: true})
-	if diff := cmp.Diff([]string{"x ", "bad name INVALID_TOPIC_EXCEPTION", "y "}, shownTopics(resp)); diff != "" {
+	resp := ask[*kmsg.MetadataResponse](t, admin.Metadata(c.Deps), client(), &kmsg.MetadataRequest{Version: 13, Topics: named("x", "bad name", "y", "x", "__transaction_state"), AllowAutoTopicCreation: true})
+	if diff := cmp.Diff([]string{"x ", "bad name INVALID_TOPIC_EXCEPTION", "y ", "__transaction_state UNKNOWN_TOPIC_OR_PARTITION"}, shownTopics(resp)); diff != "" {
 		t.Fatal(diff)
 	}
 	if got := len(resp.Topics[0].Partitions); got != 2 || resp.Topics[0].Partitions[0].Leader != 1 {
