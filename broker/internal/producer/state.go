@@ -227,6 +227,9 @@ func (s *State) replayMarker(b record.Batch) {
 	e.setEpoch(b.ProducerEpoch())
 	e.coordinatorEpoch = c.CoordinatorEpoch
 	e.timestamp, e.seen = b.MaxTimestamp(), 0
+	if e.n > 0 {
+		e.batches[e.n-1].timestamp = e.timestamp // a snapshot has one time for both
+	}
 	if e.txnFirst == none {
 		return
 	}

@@ -268,8 +268,11 @@ func TestSnapshotKeepsWhatTheNextCheckNeeds(t *testing.T) {
 	if d := cmp.Diff(l.state.Producers(), s.Producers()); d != "" {
 		t.Fatal(d)
 	}
-	if d, dup, err := s.Check(data(spec{id: 1, seq: 2, n: 2}), producer.Client); !dup || err != nil || d.First != 2 {
-		t.Fatal(d, dup, err)
+	for _, first := range []int64{0, 2} {
+		d, dup, err := s.Check(data(spec{id: 1, seq: int32(first), n: 2}), producer.Client)
+		if !dup || err != nil || d.First != first {
+			t.Fatal(d, dup, err)
+		}
 	}
 	if s.LastStable(5) != 4 {
 		t.Fatal("the open transaction is lost")
@@ -305,7 +308,9 @@ func TestSnapshotsThatContradictThemselvesAreRefused(t *testing.T) {
 	one.put(data(spec{id: 3}))
 	entry := one.state.Snapshot()[10:]
 	cases := map[string][]byte{
-		"the same producer twice":     slices.Concat([]byte{0, 0, 0, 2}, entry, entry),
+		"a batch beyond the window":   slices.Concat([]byte{0, 0, 0, 6}, entry, entry, entry, entry, entry, entry),
+		"a producer in two epochs":    slices.Concat([]byte{0, 0, 0, 2}, entry, entry[:9], []byte{1}, entry[10:]),
+		"two transactions at once":    slices.Concat([]byte{0, 0, 0, 2}, entry[:38], make([]byte, 8), entry),
 		"a count above the entries":   slices.Concat([]byte{0, 0, 0, 2}, entry),
 		"a count that overflows":      slices.Concat([]byte{0xff, 0xff, 0xff, 0xff}, entry),
 		"a negative producer id":      slices.Concat([]byte{0, 0, 0, 1, 0xff}, entry[1:]),
