@@ -21,8 +21,8 @@ import (
 	"github.com/weirstream/weir/broker/internal/controller"
 	"github.com/weirstream/weir/broker/internal/metadata"
 	"github.com/weirstream/weir/broker/internal/quota"
+	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/broker/internal/server"
-	"github.com/weirstream/weir/internal/compress"
 	"github.com/weirstream/weir/internal/telemetry"
 )
 
@@ -66,7 +66,7 @@ func (n *Node) build(ctx context.Context) (*parts, error) {
 	p.dir = dir
 	p.groups = newGroupCoordinators(n)
 	p.replicas = &replicas{
-		env: n.env, dir: dir, nodeID: n.settings.nodeID, meters: meters, groups: p.groups, logger: n.logger, coders: new(compress.Coders),
+		env: n.env, dir: dir, nodeID: n.settings.nodeID, meters: meters, groups: p.groups, logger: n.logger, coders: new(record.Coders),
 		configs: configs{nodeID: n.settings.nodeID, topics: n.topicKeys, fixed: n.settings.fixed},
 	}
 	p.controller = controller.New(controller.Options{

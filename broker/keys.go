@@ -32,17 +32,17 @@ func Keys() (*config.Set, error) {
 // nodeKeys say who the node is and what it may do.
 func nodeKeys() []config.Key {
 	return []config.Key{
-		{Name: "node.id", Type: config.Int, Default: "1", Min: config.Bound(0), Doc: "The id of this node; it must stay the same for a data directory."},
-		{Name: "broker.id", Type: config.Int, NoDefault: true, Min: config.Bound(0), Doc: "The old name of node.id."},
+		{Name: "node.id", Type: config.Int, Default: "1", Min: new(int64(0)), Doc: "The id of this node; it must stay the same for a data directory."},
+		{Name: "broker.id", Type: config.Int, NoDefault: true, Min: new(int64(0)), Doc: "The old name of node.id."},
 		{Name: "cluster.id", Type: config.String, NoDefault: true, Doc: "The cluster id written at the first start; without it one is made."},
 		{Name: "process.roles", Type: config.List, Default: "broker,controller", OneOf: []string{"broker", "controller"}, Doc: "The roles of this node; both run in one process."},
 		{Name: "broker.rack", Type: config.String, NoDefault: true, Doc: "The rack reported to clients."},
 		{Name: "auto.create.topics.enable", Type: config.Bool, Default: "true", Doc: "Whether asking for the metadata of an unknown topic creates it."},
 		{Name: "authorizer.class.name", Type: config.String, Default: "", Doc: "Must be empty: ACLs are not enforced yet, and a node that asks for them does not start."},
 		{Name: "delete.topic.enable", Type: config.Bool, Default: "true", Doc: "Whether DeleteTopics is allowed."},
-		{Name: "num.partitions", Type: config.Int, Default: "1", Min: config.Bound(1), Doc: "Partitions of a topic created without a count."},
-		{Name: "default.replication.factor", Type: config.Int, Default: "1", Min: config.Bound(1), Doc: "Replicas of a topic created without a factor; clamped to the registered brokers for automatic topics."},
-		{Name: "producer.id.expiration.ms", Type: config.Int, Default: "86400000", Min: config.Bound(1), Doc: "How long an idle producer's sequence state is kept."},
+		{Name: "num.partitions", Type: config.Int, Default: "1", Min: new(int64(1)), Doc: "Partitions of a topic created without a count."},
+		{Name: "default.replication.factor", Type: config.Int, Default: "1", Min: new(int64(1)), Doc: "Replicas of a topic created without a factor; clamped to the registered brokers for automatic topics."},
+		{Name: "producer.id.expiration.ms", Type: config.Int, Default: "86400000", Min: new(int64(1)), Doc: "How long an idle producer's sequence state is kept."},
 		{Name: "weir.admin.listener", Type: config.String, Default: "127.0.0.1:9644", Doc: "The host:port of /metrics, /healthz and /readyz; empty turns it off."},
 	}
 }
@@ -57,13 +57,13 @@ func listenerKeys() []config.Key {
 		{Name: "controller.listener.names", Type: config.List, NoDefault: true, Doc: "The listeners of the controller; unset means the one named CONTROLLER."},
 		{Name: "controller.quorum.voters", Type: config.List, NoDefault: true, Doc: "id@host:port of the metadata voters; this node must be the only one."},
 		{Name: "controller.quorum.bootstrap.servers", Type: config.List, NoDefault: true, Doc: "host:port of the controllers; with one voter it is this node."},
-		{Name: "socket.request.max.bytes", Type: config.Int, Default: "104857600", Min: config.Bound(1), Doc: "The largest request a client may send, in bytes."},
-		{Name: "max.connections", Type: config.Int, Default: "2147483647", Min: config.Bound(0), Doc: "The most connections of the node at one time."},
-		{Name: "max.connections.per.ip", Type: config.Int, Default: "2147483647", Min: config.Bound(0), Doc: "The most connections of one client address."},
+		{Name: "socket.request.max.bytes", Type: config.Int, Default: "104857600", Min: new(int64(1)), Doc: "The largest request a client may send, in bytes."},
+		{Name: "max.connections", Type: config.Int, Default: "2147483647", Min: new(int64(0)), Doc: "The most connections of the node at one time."},
+		{Name: "max.connections.per.ip", Type: config.Int, Default: "2147483647", Min: new(int64(0)), Doc: "The most connections of one client address."},
 		{Name: "connections.max.idle.ms", Type: config.Long, Default: "600000", Doc: "How long a connection may be idle before it is closed."},
-		{Name: "fetch.max.bytes", Type: config.Int, Default: "57671680", Min: config.Bound(1024), Doc: "The most bytes one fetch answers, whatever the client asks."},
-		{Name: "max.incremental.fetch.session.cache.slots", Type: config.Int, Default: "1000", Min: config.Bound(0), Doc: "How many incremental fetch sessions are kept."},
-		{Name: "max.request.partition.size.limit", Type: config.Int, Default: "2000", Min: config.Bound(1), Doc: "The most partitions one DescribeTopicPartitions answers."},
+		{Name: "fetch.max.bytes", Type: config.Int, Default: "57671680", Min: new(int64(1024)), Doc: "The most bytes one fetch answers, whatever the client asks."},
+		{Name: "max.incremental.fetch.session.cache.slots", Type: config.Int, Default: "1000", Min: new(int64(0)), Doc: "How many incremental fetch sessions are kept."},
+		{Name: "max.request.partition.size.limit", Type: config.Int, Default: "2000", Min: new(int64(1)), Doc: "The most partitions one DescribeTopicPartitions answers."},
 	}
 }
 
@@ -74,25 +74,25 @@ func storageKeys() []config.Key {
 		{Name: "log.dir", Type: config.List, NoDefault: true, Doc: "Used when log.dirs is unset."},
 		{Name: "weir.durability", Type: config.String, Default: "fsync", OneOf: []string{"fsync", "pagecache"}, Dynamic: true, Doc: "fsync answers acks=all only when the record is on disk; pagecache is what Kafka does."},
 		{Name: "weir.batch.validation", Type: config.String, Default: "shallow", OneOf: []string{"shallow", "deep"}, Dynamic: true, Doc: "deep walks every record of a produced batch; shallow checks its header and checksum."},
-		{Name: "log.retention.check.interval.ms", Type: config.Long, Default: "300000", Min: config.Bound(1), Doc: "How often old segments are looked for."},
-		{Name: "log.flush.offset.checkpoint.interval.ms", Type: config.Int, Default: "60000", Min: config.Bound(0), Doc: "How often recovery points are written."},
-		{Name: "replica.high.watermark.checkpoint.interval.ms", Type: config.Long, Default: "5000", Min: config.Bound(1), Doc: "How often high watermarks are written."},
+		{Name: "log.retention.check.interval.ms", Type: config.Long, Default: "300000", Min: new(int64(1)), Doc: "How often old segments are looked for."},
+		{Name: "log.flush.offset.checkpoint.interval.ms", Type: config.Int, Default: "60000", Min: new(int64(0)), Doc: "How often recovery points are written."},
+		{Name: "replica.high.watermark.checkpoint.interval.ms", Type: config.Long, Default: "5000", Min: new(int64(1)), Doc: "How often high watermarks are written."},
 	}
 }
 
 // groupKeys bound consumer groups and their offsets.
 func groupKeys() []config.Key {
 	return []config.Key{
-		{Name: "group.min.session.timeout.ms", Type: config.Int, Default: "6000", Min: config.Bound(0), Doc: "The shortest session a member may ask for."},
-		{Name: "group.max.session.timeout.ms", Type: config.Int, Default: "1800000", Min: config.Bound(0), Doc: "The longest session a member may ask for."},
-		{Name: "group.initial.rebalance.delay.ms", Type: config.Int, Default: "3000", Min: config.Bound(0), Doc: "How long an empty group waits for more members before its first rebalance."},
-		{Name: "group.max.size", Type: config.Int, Default: "2147483647", Min: config.Bound(1), Doc: "The most members of one group."},
-		{Name: "offset.metadata.max.bytes", Type: config.Int, Default: "4096", Min: config.Bound(0), Doc: "The longest metadata string of a committed offset."},
-		{Name: "offsets.retention.minutes", Type: config.Int, Default: "10080", Min: config.Bound(1), Doc: "How long offsets are kept after their group became empty."},
-		{Name: "offsets.retention.check.interval.ms", Type: config.Long, Default: "600000", Min: config.Bound(1), Doc: "How often expired offsets are looked for."},
-		{Name: "offsets.topic.num.partitions", Type: config.Int, Default: "50", Min: config.Bound(1), Doc: "Partitions of __consumer_offsets when it is created."},
-		{Name: "offsets.topic.replication.factor", Type: config.Short, Default: "3", Min: config.Bound(1), Doc: "Replicas of __consumer_offsets; clamped to the registered brokers."},
-		{Name: "offsets.topic.segment.bytes", Type: config.Int, Default: "104857600", Min: config.Bound(1), Doc: "Segment size of __consumer_offsets."},
+		{Name: "group.min.session.timeout.ms", Type: config.Int, Default: "6000", Min: new(int64(0)), Doc: "The shortest session a member may ask for."},
+		{Name: "group.max.session.timeout.ms", Type: config.Int, Default: "1800000", Min: new(int64(0)), Doc: "The longest session a member may ask for."},
+		{Name: "group.initial.rebalance.delay.ms", Type: config.Int, Default: "3000", Min: new(int64(0)), Doc: "How long an empty group waits for more members before its first rebalance."},
+		{Name: "group.max.size", Type: config.Int, Default: "2147483647", Min: new(int64(1)), Doc: "The most members of one group."},
+		{Name: "offset.metadata.max.bytes", Type: config.Int, Default: "4096", Min: new(int64(0)), Doc: "The longest metadata string of a committed offset."},
+		{Name: "offsets.retention.minutes", Type: config.Int, Default: "10080", Min: new(int64(1)), Doc: "How long offsets are kept after their group became empty."},
+		{Name: "offsets.retention.check.interval.ms", Type: config.Long, Default: "600000", Min: new(int64(1)), Doc: "How often expired offsets are looked for."},
+		{Name: "offsets.topic.num.partitions", Type: config.Int, Default: "50", Min: new(int64(1)), Doc: "Partitions of __consumer_offsets when it is created."},
+		{Name: "offsets.topic.replication.factor", Type: config.Short, Default: "3", Min: new(int64(1)), Doc: "Replicas of __consumer_offsets; clamped to the registered brokers."},
+		{Name: "offsets.topic.segment.bytes", Type: config.Int, Default: "104857600", Min: new(int64(1)), Doc: "Segment size of __consumer_offsets."},
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/weirstream/weir/broker/internal/metadata"
 	"github.com/weirstream/weir/broker/internal/partition"
 	"github.com/weirstream/weir/broker/internal/producer"
-	"github.com/weirstream/weir/internal/compress"
+	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/env"
 )
 
@@ -36,7 +36,7 @@ type replicas struct {
 	groups  coordinators
 	meters  *meters
 	logger  *slog.Logger
-	coders  *compress.Coders
+	coders  *record.Coders
 	held    atomic.Pointer[map[string]*held] // by topic
 }
 

@@ -81,6 +81,9 @@ func (p *program) show(ctx context.Context, parts *errgroup.Group) {
 			})
 		})
 	}
+	if p.json {
+		p.tally.update = func(l outputLine) error { return l.write(p.stdout) }
+	}
 	parts.Go(func() error {
 		client, err := kgo.NewClient(kgo.SeedBrokers(p.brokers...))
 		if err != nil {

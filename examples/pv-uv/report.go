@@ -66,15 +66,20 @@ func printable(page string) string {
 func (t *tally) writeJSON(out io.Writer) error {
 	w := bufio.NewWriter(out)
 	for _, r := range t.sorted() {
-		line, err := newOutputLine(r, t.get(r)).append(nil)
-		if err != nil {
-			return err
-		}
-		if _, err := w.Write(append(line, '\n')); err != nil {
+		if err := newOutputLine(r, t.get(r)).write(w); err != nil {
 			return err
 		}
 	}
 	return w.Flush()
+}
+
+// write writes the line and its end.
+func (l outputLine) write(out io.Writer) error {
+	text, err := l.append(nil)
+	if err == nil {
+		_, err = out.Write(append(text, '\n'))
+	}
+	return err
 }
 
 // follow reads the output topic into t until ctx ends, or, with once, until the
@@ -127,5 +132,8 @@ func (t *tally) take(r *kgo.Record) error {
 		return errors.Join(fmt.Errorf("a value of %s", r.Topic), err)
 	}
 	t.set(row{key.Start, key.Key}, counted{line.PV, line.UV})
+	if t.update != nil {
+		return t.update(line)
+	}
 	return nil
 }

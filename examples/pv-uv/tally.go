@@ -11,7 +11,8 @@ import (
 // tally holds the newest count of each page and window, as the output topic tells.
 type tally struct {
 	window time.Duration
-	mu     sync.Mutex // guards rows
+	update func(outputLine) error // told of each change, in order; may be nil
+	mu     sync.Mutex             // guards rows
 	rows   map[row]counted
 }
 

@@ -2,6 +2,7 @@ package arch
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,12 +109,8 @@ func TestCheckReportsPlantedBreaches(t *testing.T) {
 	for _, p := range plants() {
 		t.Run(p.name, func(t *testing.T) {
 			files := map[string]string{}
-			for path, text := range sound {
-				files[path] = text
-			}
-			for path, text := range p.files {
-				files[path] = text
-			}
+			maps.Copy(files, sound)
+			maps.Copy(files, p.files)
 			if got := strings.Join(checkTree(t, files), "\n"); !strings.Contains(got, p.want) {
 				t.Errorf("want a breach with %q, got:\n%s", p.want, got)
 			}

@@ -53,9 +53,6 @@ type Key struct {
 // Sensitive says that the value must never be shown.
 func (k *Key) Sensitive() bool { return k.Type == Password }
 
-// Bound returns a pointer to n, for Min and Max.
-func Bound(n int64) *int64 { return &n }
-
 // ValueError is a value that its key does not take, or a key nobody knows.
 // Its text names the key, the value, what is allowed and what to do.
 type ValueError struct {

@@ -12,11 +12,11 @@ import (
 func testSet(t *testing.T) *config.Set {
 	t.Helper()
 	s, err := config.NewSet(
-		config.Key{Name: "node.id", Type: config.Int, Default: "1", Min: config.Bound(0)},
+		config.Key{Name: "node.id", Type: config.Int, Default: "1", Min: new(int64(0))},
 		config.Key{Name: "weir.durability", Type: config.String, Default: "fsync", OneOf: []string{"fsync", "pagecache"}},
-		config.Key{Name: "log.retention.ms", Type: config.Long, NoDefault: true, Min: config.Bound(-1)},
+		config.Key{Name: "log.retention.ms", Type: config.Long, NoDefault: true, Min: new(int64(-1))},
 		config.Key{Name: "cleanup.policy", Type: config.List, Default: "delete", OneOf: []string{"delete", "compact"}},
-		config.Key{Name: "ratio", Type: config.Double, Default: "0.5", Min: config.Bound(0), Max: config.Bound(1)},
+		config.Key{Name: "ratio", Type: config.Double, Default: "0.5", Min: new(int64(0)), Max: new(int64(1))},
 		config.Key{Name: "auto", Type: config.Bool, Default: "true"},
 		config.Key{Name: "cluster.id", Type: config.String, NoDefault: true},
 		config.Key{Name: "secret", Type: config.Password, NoDefault: true},

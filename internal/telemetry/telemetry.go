@@ -5,6 +5,7 @@ package telemetry
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -163,8 +164,6 @@ func (m *Meter) tick() {
 
 func with(labels Labels, name, value string) Labels {
 	out := Labels{name: value}
-	for k, v := range labels {
-		out[k] = v
-	}
+	maps.Copy(out, labels)
 	return out
 }

@@ -38,7 +38,7 @@ func newCluster(t testing.TB) *cluster {
 	topicKeys, err := config.NewSet(
 		config.Key{Name: "cleanup.policy", Type: config.List, Default: "delete", OneOf: []string{"delete", "compact"}, Synonyms: []string{"log.cleanup.policy"}, Doc: "What happens to old records."},
 		config.Key{Name: "compression.type", Type: config.String, Default: "producer", Ignored: "records stay as they are"},
-		config.Key{Name: "retention.ms", Type: config.Long, Default: "604800000", Min: config.Bound(-1), Synonyms: []string{"log.retention.ms", "log.retention.hours"}},
+		config.Key{Name: "retention.ms", Type: config.Long, Default: "604800000", Min: new(int64(-1)), Synonyms: []string{"log.retention.ms", "log.retention.hours"}},
 		config.Key{Name: "segment.bytes", Type: config.Int, Default: "1073741824", Synonyms: []string{"log.segment.bytes"}},
 	)
 	if err != nil {
