@@ -11,11 +11,13 @@ import (
 	"github.com/weirstream/weir/streams/internal/graph"
 )
 
+func task(sub int, partition int32) TaskID { return TaskID{Subtopology: sub, Partition: partition} }
+
 func drawTasks(t *rapid.T) []TaskID {
 	var tasks []TaskID
 	for sub := range rapid.IntRange(0, 3).Draw(t, "subs") {
 		for p := range rapid.Int32Range(1, 8).Draw(t, "partitions") {
-			tasks = append(tasks, TaskID{sub, p})
+			tasks = append(tasks, task(sub, p))
 		}
 	}
 	return tasks
@@ -29,7 +31,7 @@ func drawMembers(t *rapid.T, tasks []TaskID) []Member {
 			Generation: rapid.Int32Range(0, 2).Draw(t, "generation"),
 		}
 		if len(tasks) > 0 {
-			m.Owned = rapid.SliceOfDistinct(rapid.SampledFrom(append(tasks, TaskID{9, 9})), func(id TaskID) TaskID { return id }).Draw(t, "owned")
+			m.Owned = rapid.SliceOfDistinct(rapid.SampledFrom(append(tasks, task(9, 9))), func(id TaskID) TaskID { return id }).Draw(t, "owned")
 			m.Stored = rapid.SliceOf(rapid.SampledFrom(tasks)).Draw(t, "stored")
 		}
 		members = append(members, m)
@@ -102,24 +104,24 @@ func TestAssignMovesNoMoreThanItMust(t *testing.T) {
 }
 
 func TestAssignPrefersStoredState(t *testing.T) {
-	tasks := []TaskID{{0, 0}, {0, 1}, {0, 2}, {0, 3}}
+	tasks := []TaskID{task(0, 0), task(0, 1), task(0, 2), task(0, 3)}
 	got := Assign(tasks, []Member{
-		{ID: "a", Process: "p", Stored: []TaskID{{0, 3}, {0, 2}}},
-		{ID: "b", Process: "q", Stored: []TaskID{{0, 0}}},
+		{ID: "a", Process: "p", Stored: []TaskID{task(0, 3), task(0, 2)}},
+		{ID: "b", Process: "q", Stored: []TaskID{task(0, 0)}},
 	})
-	want := map[string][]TaskID{"a": {{0, 2}, {0, 3}}, "b": {{0, 0}, {0, 1}}}
+	want := map[string][]TaskID{"a": {task(0, 2), task(0, 3)}, "b": {task(0, 0), task(0, 1)}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestAssignBelievesTheLatestGeneration(t *testing.T) {
-	tasks := []TaskID{{0, 0}, {0, 1}}
+	tasks := []TaskID{task(0, 0), task(0, 1)}
 	got := Assign(tasks, []Member{
-		{ID: "a", Owned: []TaskID{{0, 0}}, Generation: 3},
-		{ID: "b", Owned: []TaskID{{0, 0}}, Generation: 4},
+		{ID: "a", Owned: []TaskID{task(0, 0)}, Generation: 3},
+		{ID: "b", Owned: []TaskID{task(0, 0)}, Generation: 4},
 	})
-	if diff := cmp.Diff(map[string][]TaskID{"a": {{0, 1}}, "b": {{0, 0}}}, got); diff != "" {
+	if diff := cmp.Diff(map[string][]TaskID{"a": {task(0, 1)}, "b": {task(0, 0)}}, got); diff != "" {
 		t.Error(diff)
 	}
 	if got := Assign(tasks, nil); len(got) != 0 {
@@ -131,9 +133,9 @@ func TestLayoutKeepsCopartitionedPartitionsTogether(t *testing.T) {
 	l := NewLayout("app", newProgram(t).graph)
 	got := l.Work(map[string]int32{"in": 2, "in2": 3})
 	want := []Work{
-		{TaskID{0, 0}, []TP{{"in", 0}, {"in2", 0}}},
-		{TaskID{0, 1}, []TP{{"in", 1}, {"in2", 1}}},
-		{TaskID{0, 2}, []TP{{"in2", 2}}},
+		{task(0, 0), []TP{{"in", 0}, {"in2", 0}}},
+		{task(0, 1), []TP{{"in", 1}, {"in2", 1}}},
+		{task(0, 2), []TP{{"in2", 2}}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -127,7 +127,7 @@ const timeVersion = 2
 // EncodeTime returns the metadata of a commit: base64 of the version and the
 // time of the partition in milliseconds, -1 for none.
 func EncodeTime(at int64) string {
-	b := binary.BigEndian.AppendUint64([]byte{timeVersion}, uint64(at)) //nolint:gosec // bits as they are
+	b := binary.BigEndian.AppendUint64([]byte{timeVersion}, uint64(at))
 	return base64.StdEncoding.EncodeToString(b)
 }
 

@@ -18,16 +18,20 @@ type schedule struct {
 // agenda is the schedules of one clock, the next one first.
 type agenda []*schedule
 
-func (a agenda) Len() int { return len(a) }
+// Len implements heap.Interface.
+func (a *agenda) Len() int { return len(*a) }
 
-func (a agenda) Less(i, j int) bool {
-	if a[i].due != a[j].due {
-		return a[i].due < a[j].due
+// Less implements heap.Interface.
+func (a *agenda) Less(i, j int) bool {
+	x, y := (*a)[i], (*a)[j]
+	if x.due != y.due {
+		return x.due < y.due
 	}
-	return a[i].seq < a[j].seq
+	return x.seq < y.seq
 }
 
-func (a agenda) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
+// Swap implements heap.Interface.
+func (a *agenda) Swap(i, j int) { (*a)[i], (*a)[j] = (*a)[j], (*a)[i] }
 
 // Push implements heap.Interface.
 func (a *agenda) Push(x any) {

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 )
 
@@ -22,7 +23,7 @@ func (w *Worker) Assigned(ctx context.Context, tps []TP) {
 			s = &slot{id: id}
 			w.slots[id] = s
 			w.order = append(w.order, s)
-			w.log.Info("task assigned", "task", id.String())
+			w.log.Info("task assigned", slog.String("task", id.String()))
 		} else if s.task != nil {
 			w.settle(ctx) // it gets another partition, and starts again with all of them
 			w.closeDirty(s)
@@ -49,9 +50,9 @@ func (w *Worker) Revoked(ctx context.Context, tps []TP) {
 	}
 	w.settle(ctx)
 	for _, s := range gone {
-		w.log.Info("task revoked", "task", s.id.String())
+		w.log.Info("task revoked", slog.String("task", s.id.String()))
 		if err := w.remove(s); err != nil {
-			w.log.Warn("task did not close", "task", s.id.String(), "error", err)
+			w.log.Warn("task did not close", slog.String("task", s.id.String()), slog.Any("error", err))
 		}
 	}
 	w.o.OnChange()
@@ -70,9 +71,9 @@ func (w *Worker) Lost(ctx context.Context, tps []TP) {
 		w.fatal = err
 	}
 	for _, s := range lost {
-		w.log.Warn("task lost", "task", s.id.String())
+		w.log.Warn("task lost", slog.String("task", s.id.String()))
 		if err := w.remove(s); err != nil {
-			w.log.Warn("task did not close", "task", s.id.String(), "error", err)
+			w.log.Warn("task did not close", slog.String("task", s.id.String()), slog.Any("error", err))
 		}
 	}
 	w.o.OnChange()
@@ -85,7 +86,7 @@ func (w *Worker) settle(ctx context.Context) {
 	if err == nil {
 		return
 	}
-	w.log.Warn("tasks move without a commit and are repeated", "error", err)
+	w.log.Warn("tasks move without a commit and are repeated", slog.Any("error", err))
 	if err := w.reset(ctx, 0); err != nil {
 		w.fatal = err
 	}

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -35,7 +36,7 @@ func (w *Worker) beginRestore(s *slot, starts, ends map[TP]int64) error {
 		return w.begin(s)
 	}
 	s.state = restoring
-	w.log.Info("task restores", "task", s.id.String(), "changelogs", len(from), "records", records)
+	w.log.Info("task restores", slog.String("task", s.id.String()), slog.Int("changelogs", len(from)), slog.Int64("records", records))
 	w.o.OnChange()
 	if err := w.kafka.Restore(from); err != nil {
 		return fmt.Errorf("restore task %s: %w", s.id, err)
@@ -94,14 +95,14 @@ func (w *Worker) restored(s *slot, f *Fetched) error {
 	if r.next < r.end {
 		if time.Since(r.logged) >= 10*time.Second {
 			r.logged = time.Now()
-			w.log.Info("restore goes on", "task", s.id.String(), "topic", f.Topic,
-				"done", r.next-r.from, "left", r.end-r.next)
+			w.log.Info("restore goes on", slog.String("task", s.id.String()), slog.String("topic", f.Topic),
+				slog.Int64("done", r.next-r.from), slog.Int64("left", r.end-r.next))
 		}
 		return nil
 	}
 	w.kafka.EndRestore([]TP{f.TP})
 	delete(s.restores, f.TP)
-	w.log.Info("changelog restored", "task", s.id.String(), "topic", f.Topic, "records", r.next-r.from)
+	w.log.Info("changelog restored", slog.String("task", s.id.String()), slog.String("topic", f.Topic), slog.Int64("records", r.next-r.from))
 	return nil
 }
 

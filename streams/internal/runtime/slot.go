@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -139,7 +140,7 @@ func (w *Worker) openSlot(s *slot, committed map[TP]Offset, starts, ends map[TP]
 	if errors.Is(err, statestore.ErrInUse) && s.tries < openTries {
 		s.retryAt = time.Now().Add(backoff(s.tries))
 		s.tries++
-		w.log.Info("state is still open elsewhere", "task", s.id.String(), "error", err)
+		w.log.Info("state is still open elsewhere", slog.String("task", s.id.String()), slog.Any("error", err))
 		return nil
 	}
 	if err != nil {
@@ -178,7 +179,7 @@ func (w *Worker) openTask(s *slot, starts, ends map[TP]int64) error {
 			w.closeDirty(s)
 			return err
 		}
-		w.log.Warn("state is wiped and restored from its changelogs", "task", s.id.String(), "error", err)
+		w.log.Warn("state is wiped and restored from its changelogs", slog.String("task", s.id.String()), slog.Any("error", err))
 		w.closeDirty(s)
 		if err := w.o.Databases.Wipe(s.id); err != nil {
 			return fmt.Errorf("wipe: %w", err)
@@ -244,7 +245,7 @@ func (w *Worker) begin(s *slot) error {
 	w.kafka.Seek(to)
 	w.kafka.Resume(s.tps)
 	s.state = running
-	w.log.Info("task runs", "task", s.id.String())
+	w.log.Info("task runs", slog.String("task", s.id.String()))
 	w.o.OnChange()
 	return nil
 }
@@ -252,7 +253,7 @@ func (w *Worker) begin(s *slot) error {
 // closeDirty closes a task without a commit.
 func (w *Worker) closeDirty(s *slot) {
 	if err := w.closeSlot(s); err != nil {
-		w.log.Warn("task did not close", "task", s.id.String(), "error", err)
+		w.log.Warn("task did not close", slog.String("task", s.id.String()), slog.Any("error", err))
 	}
 }
 

@@ -73,7 +73,7 @@ func NewTask(p Program, id TaskID, o TaskOptions) (*Task, error) {
 	if t.o.Logger == nil {
 		t.o.Logger = slog.New(slog.DiscardHandler)
 	}
-	t.log = t.o.Logger.With("task", id.String())
+	t.log = t.o.Logger.With(slog.String("task", id.String()))
 	topics := o.Sources
 	if topics == nil {
 		topics = t.sub.SourceTopics(o.ApplicationID)
@@ -222,12 +222,12 @@ func (t *Task) handled(m *processor.Message, err error) error {
 	}
 	event := ErrorEvent{Task: t.id, Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, Err: cause}
 	attrs := []any{
-		"topic", m.Topic, "partition", m.Partition, "offset", m.Offset,
-		"operator", cause.Operator, "stage", cause.Stage.String(), "error", cause.Err,
+		slog.String("topic", m.Topic), slog.Int("partition", int(m.Partition)), slog.Int64("offset", m.Offset),
+		slog.String("operator", cause.Operator), slog.String("stage", cause.Stage.String()), slog.Any("error", cause.Err),
 	}
 	if t.o.OnError == nil || t.o.OnError(event) != Continue {
 		if cause.Stack != nil {
-			attrs = append(attrs, "stack", string(cause.Stack))
+			attrs = append(attrs, slog.String("stack", string(cause.Stack)))
 		}
 		t.log.Error("record failed", attrs...)
 		return fmt.Errorf("task %s: %s-%d at offset %d: %w", t.id, m.Topic, m.Partition, m.Offset, err)

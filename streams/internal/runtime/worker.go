@@ -70,7 +70,7 @@ type Worker struct {
 // NewWorker returns a worker that does nothing yet.
 func NewWorker(o WorkerOptions) *Worker {
 	return &Worker{
-		o: o, log: o.Logger.With("worker", o.Index),
+		o: o, log: o.Logger.With(slog.Int("worker", o.Index)),
 		slots: map[TaskID]*slot{}, byTP: map[TP]*slot{}, purge: map[TP]int64{},
 	}
 }
@@ -351,7 +351,7 @@ func (w *Worker) rewind(ctx context.Context, cause error) error {
 	defer w.mu.Unlock()
 	wait := backoff(w.failures)
 	w.failures++
-	w.log.Warn("tasks start again from their last commit", "error", cause, "wait", wait)
+	w.log.Warn("tasks start again from their last commit", slog.Any("error", cause), slog.Duration("wait", wait))
 	err := w.reset(ctx, wait)
 	w.o.OnChange()
 	return err
@@ -380,7 +380,7 @@ func (w *Worker) stop(ctx context.Context, err error) error {
 	w.mu.Lock()
 	if err == nil {
 		if failed := w.commit(ctx); failed != nil {
-			w.log.Warn("last commit failed", "error", failed)
+			w.log.Warn("last commit failed", slog.Any("error", failed))
 			err = failed
 		}
 	}

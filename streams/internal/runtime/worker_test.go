@@ -81,10 +81,28 @@ func (b *bench) feed(n int) {
 	}
 }
 
-func (b *bench) committed(topic string) int64 {
+func (b *bench) committed() int64 {
 	b.cluster.mu.Lock()
 	defer b.cluster.mu.Unlock()
-	return b.cluster.committed[TP{topic, 0}].Offset
+	return b.cluster.committed[TP{"in", 0}].Offset
+}
+
+// locked runs f while the worker does nothing.
+func (b *bench) locked(f func()) {
+	b.w.mu.Lock()
+	defer b.w.mu.Unlock()
+	f()
+}
+
+func (b *bench) aborts() (n int) {
+	b.locked(func() { n = b.log.aborts })
+	return n
+}
+
+func (b *bench) paused() bool {
+	b.w.mu.Lock()
+	defer b.w.mu.Unlock()
+	return b.w.slots[TaskID{}].paused[TP{"in", 0}]
 }
 
 func (b *bench) wantCounts(want ...string) {
@@ -104,7 +122,7 @@ func TestWorkerCommitsAtItsInterval(t *testing.T) {
 		b.start()
 		time.Sleep(900 * time.Millisecond)
 		synctest.Wait()
-		if n := b.committed("in"); n != 0 {
+		if n := b.committed(); n != 0 {
 			t.Errorf("committed %d before the interval", n)
 		}
 		tasks, ready := b.w.Status()
@@ -113,7 +131,7 @@ func TestWorkerCommitsAtItsInterval(t *testing.T) {
 		}
 		time.Sleep(200 * time.Millisecond)
 		synctest.Wait()
-		if n := b.committed("in"); n != 300 {
+		if n := b.committed(); n != 300 {
 			t.Errorf("committed %d", n)
 		}
 		b.wantCounts("100", "100", "100")
@@ -132,8 +150,8 @@ func TestWorkerCommitsOnStopAndGoesOn(t *testing.T) {
 		b.feed(30)
 		b.start()
 		b.end()
-		if !b.log.left || b.committed("in") != 30 {
-			t.Errorf("left %v at %d", b.log.left, b.committed("in"))
+		if !b.log.left || b.committed() != 30 {
+			t.Errorf("left %v at %d", b.log.left, b.committed())
 		}
 		b.feed(30)
 		b.start()
@@ -147,8 +165,8 @@ func TestWorkerCommitsEarlyWhenTheCacheIsFull(t *testing.T) {
 		b.o.CacheBytes, b.o.CommitInterval = 1, time.Hour
 		b.feed(5)
 		b.start()
-		if b.committed("in") != 5 {
-			t.Errorf("committed %d", b.committed("in"))
+		if b.committed() != 5 {
+			t.Errorf("committed %d", b.committed())
 		}
 		b.end()
 	})
@@ -165,8 +183,8 @@ func TestWorkerCommitsWhenAskedTo(t *testing.T) {
 		}
 		b.feed(5)
 		b.start()
-		if b.committed("in") != 4 {
-			t.Errorf("committed %d", b.committed("in"))
+		if b.committed() != 4 {
+			t.Errorf("committed %d", b.committed())
 		}
 		b.end()
 	})
@@ -176,18 +194,18 @@ func TestCrashBeforeTheOffsetsRepeats(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		b.feed(30)
 		b.start()
-		b.log.commitErr = errors.New("power cut") // after the changelog, before the offsets
+		b.locked(func() { b.log.commitErr = errors.New("power cut") }) // after the changelog, before the offsets
 		b.stop()
 		if err := <-b.done; err == nil {
 			t.Fatal("a commit that failed was no error")
 		}
-		if n := b.committed("in"); n != 0 {
+		if n := b.committed(); n != 0 {
 			t.Errorf("committed %d", n)
 		}
 		b.start()
 		b.end()
 		b.wantCounts("20", "20", "20") // at least once: never below
-		if n := b.committed("in"); n != 30 {
+		if n := b.committed(); n != 30 {
 			t.Errorf("committed %d", n)
 		}
 	})
@@ -197,11 +215,11 @@ func TestFailedCommitIsTriedAgain(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		b.feed(30)
 		b.start()
-		b.log.sendErr = fmt.Errorf("%w: leader gone", ErrRetry) // the first flush fails
+		b.locked(func() { b.log.sendErr = fmt.Errorf("%w: leader gone", ErrRetry) }) // the first flush fails
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if b.log.aborts != 1 || b.committed("in") != 30 {
-			t.Errorf("%d aborts, committed %d", b.log.aborts, b.committed("in"))
+		if b.aborts() != 1 || b.committed() != 30 {
+			t.Errorf("%d aborts, committed %d", b.aborts(), b.committed())
 		}
 		b.wantCounts("10", "10", "10")
 		b.end()
@@ -218,12 +236,12 @@ func TestFinalFailureEndsTheWorker(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(b *bench) {
 				b.start()
-				breaks(b)
+				b.locked(func() { breaks(b) })
 				b.feed(3)
 				if err := <-b.done; !errors.Is(err, boom) {
 					t.Errorf("ended with %v", err)
 				}
-				if b.committed("in") > 0 {
+				if b.committed() > 0 {
 					t.Error("offsets were committed all the same")
 				}
 				b.stop()
@@ -265,7 +283,7 @@ func TestRevokedTaskIsCommittedAndClosed(t *testing.T) {
 		b.start()
 		b.log.revoke(b.t.Context(), false, TP{"in", 0}, TP{"in2", 0})
 		synctest.Wait()
-		if n := b.committed("in"); n != 30 {
+		if n := b.committed(); n != 30 {
 			t.Errorf("committed %d", n)
 		}
 		if tasks, _ := b.w.Status(); len(tasks) != 0 {
@@ -284,11 +302,11 @@ func TestRevokeWithoutACommitRepeats(t *testing.T) {
 		b.o.CommitInterval = time.Hour
 		b.feed(30)
 		b.start()
-		b.log.commitErr = fmt.Errorf("%w: generation is over", ErrRetry)
+		b.locked(func() { b.log.commitErr = fmt.Errorf("%w: generation is over", ErrRetry) })
 		b.log.revoke(b.t.Context(), false, TP{"in", 0}, TP{"in2", 0})
 		synctest.Wait()
-		if b.log.aborts != 1 || b.committed("in") != 0 {
-			t.Errorf("%d aborts, committed %d", b.log.aborts, b.committed("in"))
+		if b.aborts() != 1 || b.committed() != 0 {
+			t.Errorf("%d aborts, committed %d", b.aborts(), b.committed())
 		}
 		b.end()
 	})
@@ -301,7 +319,7 @@ func TestLostTaskCommitsNothing(t *testing.T) {
 		b.start()
 		b.log.revoke(b.t.Context(), true, TP{"in", 0}, TP{"in2", 0})
 		synctest.Wait()
-		if b.committed("in") != 0 || len(b.cluster.last("out")) != 0 || b.log.aborts != 1 {
+		if b.committed() != 0 || len(b.cluster.last("out")) != 0 || b.aborts() != 1 {
 			t.Error("a lost task wrote")
 		}
 		b.end()
@@ -318,10 +336,10 @@ func TestRestoreComesBeforeProcessing(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		b.wantCounts("250")
+		b.end()
 		if len(b.log.restoring) != 0 {
 			t.Error("the restore goes on")
 		}
-		b.end()
 	})
 }
 
@@ -353,7 +371,7 @@ func TestStateInUseIsWaitedFor(t *testing.T) {
 		b.start()
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
-		if n := b.committed("in"); n != 3 {
+		if n := b.committed(); n != 3 {
 			t.Errorf("committed %d", n)
 		}
 		b.end()
@@ -374,7 +392,7 @@ func TestPartitionsWithoutACommitStartWhereTheyShould(t *testing.T) {
 		b.feed(3)
 		b.settle()
 		b.end()
-		if n := b.committed("in"); n != 33 {
+		if n := b.committed(); n != 33 {
 			t.Errorf("committed %d", n)
 		}
 		b.wantCounts("1", "1", "1")
@@ -383,27 +401,20 @@ func TestPartitionsWithoutACommitStartWhereTheyShould(t *testing.T) {
 
 func TestFullQueuesPause(t *testing.T) {
 	inBubble(t, func(b *bench) {
-		hold := make(chan struct{})
 		b.start()
-		b.w.mu.Lock()
-		s := b.w.slots[TaskID{}]
-		b.w.mu.Unlock()
 		// The other partition has a record that never comes, so this one waits.
-		b.w.mu.Lock()
-		s.task.SetEnd(TP{"in2", 0}, -1, 5)
-		b.w.mu.Unlock()
+		b.locked(func() { b.w.slots[TaskID{}].task.SetEnd(TP{"in2", 0}, -1, 5) })
 		b.feed(50)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if !b.log.paused[TP{"in", 0}] {
+		if !b.paused() {
 			t.Error("a full queue still fetches")
 		}
 		time.Sleep(idleLimit)
 		synctest.Wait()
-		if b.log.paused[TP{"in", 0}] || b.committed("in") != 50 {
-			t.Errorf("paused %v, committed %d", b.log.paused, b.committed("in"))
+		if b.paused() || b.committed() != 50 {
+			t.Errorf("paused %v, committed %d", b.paused(), b.committed())
 		}
-		close(hold)
 		b.end()
 	})
 }
@@ -449,10 +460,10 @@ func TestWallClockPunctuationOfAWorker(t *testing.T) {
 		b.start()
 		time.Sleep(301 * time.Millisecond)
 		synctest.Wait()
+		b.end()
 		if fired != 10 {
 			t.Errorf("fired %d times", fired)
 		}
-		b.end()
 	})
 }
 
