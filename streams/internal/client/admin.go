@@ -89,7 +89,7 @@ type Admin struct {
 func NewAdmin(ctx context.Context, brokers []string, group, clientID string, log *slog.Logger, extra ...kgo.Opt) (*Admin, error) {
 	opts := []kgo.Opt{
 		kgo.WithContext(context.WithoutCancel(ctx)),
-		kgo.SeedBrokers(brokers...), kgo.ClientID(clientID), kgo.WithLogger(logger{log}),
+		kgo.SeedBrokers(brokers...), kgo.ClientID(clientID), kgo.WithLogger(newLogger(ctx, log)),
 	}
 	cl, err := kgo.NewClient(append(opts, extra...)...)
 	if err != nil {
@@ -122,7 +122,7 @@ func (a *Admin) Topics(ctx context.Context, names []string) (map[string]runtime.
 		case err != nil:
 			return nil, classify(fmt.Errorf("topic %s: %w", *d.Topic, err))
 		}
-		t := runtime.Topic{Name: *d.Topic, Partitions: int32(len(d.Partitions))} //nolint:gosec // a partition count
+		t := runtime.Topic{Name: *d.Topic, Partitions: int32(len(d.Partitions))}
 		if d.TopicID != ([16]byte{}) {
 			t.ID = hex.EncodeToString(d.TopicID[:])
 		}

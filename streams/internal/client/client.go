@@ -45,6 +45,7 @@ type Worker struct {
 	cl       *kgo.Client
 	kill     context.CancelFunc
 	log      *slog.Logger
+	kgoLog   logger
 	polled   polled
 	slab     slab
 	rotation uint32
@@ -63,7 +64,7 @@ const rebalanceTimeout = 5 * time.Minute
 func Dial(ctx context.Context, o Options, r runtime.Rebalancer) (*Worker, error) {
 	ctx, kill := context.WithCancel(context.WithoutCancel(ctx))
 	w := &Worker{
-		o: o, kill: kill, log: o.Logger,
+		o: o, kill: kill, log: o.Logger, kgoLog: newLogger(ctx, o.Logger),
 		tracked: map[string]bool{}, acks: map[runtime.TP]*ack{},
 	}
 	for _, topic := range o.Changelogs {
@@ -77,7 +78,7 @@ func Dial(ctx context.Context, o Options, r runtime.Rebalancer) (*Worker, error)
 		kgo.WithContext(ctx),
 		kgo.SeedBrokers(o.Brokers...),
 		kgo.ClientID(o.ClientID),
-		kgo.WithLogger(logger{o.Logger}),
+		kgo.WithLogger(w.kgoLog),
 		kgo.ConsumerGroup(o.Group),
 		kgo.ConsumeTopics(o.Layout.Topics()...),
 		kgo.Balancers(&balancer{layout: o.Layout, process: o.Process, stored: o.Stored}),

@@ -215,7 +215,7 @@ func TestMoveTakesTwoRounds(t *testing.T) {
 
 func TestLoggerKeepsWarnings(t *testing.T) {
 	var out strings.Builder
-	l := logger{slog.New(slog.NewTextHandler(&out, nil))}
+	l := newLogger(t.Context(), slog.New(slog.NewTextHandler(&out, nil)))
 	if l.Level() != kgo.LogLevelWarn {
 		t.Errorf("level %v", l.Level())
 	}
@@ -224,7 +224,7 @@ func TestLoggerKeepsWarnings(t *testing.T) {
 	if got := out.String(); !strings.Contains(got, "trouble") || strings.Contains(got, "chatter") {
 		t.Error(got)
 	}
-	debug := logger{slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	debug := newLogger(t.Context(), slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if debug.Level() != kgo.LogLevelInfo {
 		t.Errorf("level %v", debug.Level())
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -42,7 +43,7 @@ func (w *Worker) Seek(to map[runtime.TP]int64) {
 
 func poll(ctx context.Context, cl *kgo.Client, wait time.Duration, limit int) kgo.Fetches {
 	if wait <= 0 {
-		return cl.PollRecords(nil, limit) //nolint:staticcheck // nil is how this call is told not to wait
+		return cl.PollRecords(nil, limit) //nolint:staticcheck,contextcheck // nil is how this call is told not to wait
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -59,12 +60,12 @@ func (w *Worker) check(fetches kgo.Fetches) error {
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 			continue
 		case errors.As(err, &lost):
-			w.log.Warn("records are gone before they were read", "error", err)
+			w.log.Warn("records are gone before they were read", slog.Any("error", err))
 			continue
 		}
 		err = classify(err)
 		if errors.Is(err, runtime.ErrRetry) {
-			w.log.Warn("fetch failed", "topic", e.Topic, "partition", e.Partition, "error", err)
+			w.log.Warn("fetch failed", slog.String("topic", e.Topic), slog.Int("partition", int(e.Partition)), slog.Any("error", err))
 			continue
 		}
 		if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) {
@@ -116,9 +117,9 @@ func (p *polled) add(topic string, from *kgo.FetchPartition) {
 			Key: r.Key, Value: r.Value, Timestamp: r.Timestamp.UnixMilli(),
 		}
 		if len(r.Headers) > 0 {
-			m.Headers = make([]runtime.Header, len(r.Headers))
-			for i, h := range r.Headers {
-				m.Headers[i] = runtime.Header{Key: h.Key, Value: h.Value}
+			m.Headers = make([]runtime.Header, 0, len(r.Headers))
+			for _, h := range r.Headers {
+				m.Headers = append(m.Headers, runtime.Header{Key: h.Key, Value: h.Value})
 			}
 		}
 		p.messages = append(p.messages, m)

@@ -52,11 +52,18 @@ func passing(err error) bool {
 
 // logger hands the messages of the client on: its errors and warnings, the rest
 // for debugging.
-type logger struct{ log *slog.Logger }
+type logger struct {
+	log   *slog.Logger
+	debug bool
+}
+
+func newLogger(ctx context.Context, log *slog.Logger) logger {
+	return logger{log, log.Enabled(ctx, slog.LevelDebug)}
+}
 
 // Level implements kgo.Logger.
 func (l logger) Level() kgo.LogLevel {
-	if l.log.Enabled(context.TODO(), slog.LevelDebug) {
+	if l.debug {
 		return kgo.LogLevelInfo
 	}
 	return kgo.LogLevelWarn
@@ -64,9 +71,13 @@ func (l logger) Level() kgo.LogLevel {
 
 // Log implements kgo.Logger.
 func (l logger) Log(level kgo.LogLevel, msg string, keyvals ...any) {
-	to := slog.LevelDebug
-	if level == kgo.LogLevelError || level == kgo.LogLevelWarn {
-		to = slog.LevelWarn
+	attrs := []any{slog.String("message", msg)}
+	for i := 0; i+1 < len(keyvals); i += 2 {
+		attrs = append(attrs, slog.Any(fmt.Sprint(keyvals[i]), keyvals[i+1]))
 	}
-	l.log.Log(context.TODO(), to, "kafka client", append([]any{"message", msg}, keyvals...)...)
+	if level == kgo.LogLevelError || level == kgo.LogLevelWarn {
+		l.log.Warn("kafka client", attrs...)
+		return
+	}
+	l.log.Debug("kafka client", attrs...)
 }

@@ -25,7 +25,7 @@ func (w *Worker) Restore(from map[runtime.TP]int64) error {
 			kgo.WithContext(w.cl.Context()),
 			kgo.SeedBrokers(w.o.Brokers...),
 			kgo.ClientID(w.o.ClientID + "-restore"),
-			kgo.WithLogger(logger{w.log}),
+			kgo.WithLogger(w.kgoLog),
 			kgo.KeepControlRecords(),
 			kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		}
