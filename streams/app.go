@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weirstream/weir/internal/env"
 	"github.com/weirstream/weir/streams/internal/client"
 	"github.com/weirstream/weir/streams/internal/runtime"
 	"github.com/weirstream/weir/streams/processor"
@@ -81,7 +83,7 @@ func NewApp(topology *Topology, cfg Config) (*App, error) {
 		return nil, err
 	}
 	return &App{
-		topology: topology, config: cfg, log: cfg.Logger.With("application", cfg.ApplicationID),
+		topology: topology, config: cfg, log: cfg.Logger.With(slog.String("application", cfg.ApplicationID)),
 		ready: make(chan struct{}), changed: make(chan struct{}, 1),
 	}, nil
 }
@@ -119,7 +121,7 @@ func (a *App) begin() error {
 }
 
 func (a *App) run(ctx context.Context) (err error) {
-	h, err := a.config.home(ctx)
+	h, err := openHome(env.RealFS(), filepath.Join(a.config.StateDir, a.config.ApplicationID), a.config.Engine)
 	if err != nil {
 		return err
 	}
@@ -210,7 +212,7 @@ func (a *App) watch(ctx context.Context) {
 		case <-a.changed:
 		}
 		if tasks, all := a.status(); all {
-			a.log.Info("app runs", "tasks", len(tasks))
+			a.log.Info("app runs", slog.Int("tasks", len(tasks)))
 			a.to(Running)
 		} else {
 			a.to(Rebalancing)
@@ -245,7 +247,7 @@ func (a *App) to(now State) {
 	if same {
 		return
 	}
-	a.log.Info("state changes", "from", old.String(), "to", now.String())
+	a.log.Info("state changes", slog.String("from", old.String()), slog.String("to", now.String()))
 	if now == Running {
 		select {
 		case <-a.ready:
@@ -279,7 +281,7 @@ func (a *App) purge(ctx context.Context, admin *client.Admin) {
 			continue
 		}
 		if err := admin.DeleteRecords(ctx, before); err != nil && ctx.Err() == nil {
-			a.log.Warn("purge of repartition topics failed", "error", err)
+			a.log.Warn("purge of repartition topics failed", slog.Any("error", err))
 		}
 	}
 }
@@ -325,7 +327,7 @@ func (a *App) Drained(ctx context.Context) (bool, error) {
 	}
 	drained, err := runtime.Drained(ctx, admin, setup.Work)
 	if errors.Is(err, runtime.ErrRetry) {
-		a.log.Debug("cannot tell whether all is drained", "error", err)
+		a.log.Debug("cannot tell whether all is drained", slog.Any("error", err))
 		return false, nil
 	}
 	return drained, err

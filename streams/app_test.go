@@ -76,11 +76,11 @@ func TestStateIsKeptWithTheDataOfPrograms(t *testing.T) {
 func TestHomeKeepsItsNameAndItsLock(t *testing.T) {
 	files, engine := env.RealFS(), statestore.Memory()
 	dir := filepath.Join(t.TempDir(), "apps", "app")
-	h, err := openHome(t.Context(), files, dir, engine)
+	h, err := openHome(files, dir, engine)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openHome(t.Context(), files, dir, engine); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), dir) {
+	if _, err := openHome(files, dir, engine); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("opened twice: %v", err)
 	}
 	for _, name := range []string{"0_1", "1_0", "01_1", "x_1", "1", "0_y"} {
@@ -104,7 +104,7 @@ func TestHomeKeepsItsNameAndItsLock(t *testing.T) {
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := openHome(t.Context(), files, dir, engine)
+	again, err := openHome(files, dir, engine)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func TestAppRunsOnceAndSaysSo(t *testing.T) {
 
 func TestAppOnALockedDirectoryFails(t *testing.T) {
 	dir := t.TempDir()
-	h, err := openHome(t.Context(), env.RealFS(), filepath.Join(dir, "app"), statestore.Memory())
+	h, err := openHome(env.RealFS(), filepath.Join(dir, "app"), statestore.Memory())
 	if err != nil {
 		t.Fatal(err)
 	}

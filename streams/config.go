@@ -1,7 +1,6 @@
 package streams
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/weirstream/weir/internal/env"
 	"github.com/weirstream/weir/statestore"
 	"github.com/weirstream/weir/streams/internal/runtime"
 )
@@ -179,9 +177,4 @@ func dataDir() (string, error) {
 		return "", errors.New("is empty and there is no home directory to keep state in")
 	}
 	return filepath.Join(home, ".local", "share", "weir", "streams"), nil
-}
-
-// home opens the folder of an application and locks it.
-func (c *Config) home(ctx context.Context) (*home, error) {
-	return openHome(ctx, env.RealFS(), filepath.Join(c.StateDir, c.ApplicationID), c.Engine)
 }

@@ -1,7 +1,6 @@
 package streams
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -35,7 +34,7 @@ const (
 	processFile = "process-id"
 )
 
-func openHome(_ context.Context, files env.FS, dir string, engine statestore.Engine) (*home, error) {
+func openHome(files env.FS, dir string, engine statestore.Engine) (*home, error) {
 	if err := files.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
@@ -107,7 +106,7 @@ func (h *home) stored() ([]processor.TaskID, error) {
 		sub, partition, _ := strings.Cut(e.Name(), "_")
 		s, err1 := strconv.Atoi(sub)
 		p, err2 := strconv.ParseInt(partition, 10, 32)
-		id := processor.TaskID{Subtopology: s, Partition: int32(p)} //nolint:gosec // parsed as 32 bits
+		id := processor.TaskID{Subtopology: s, Partition: int32(p)}
 		if err1 == nil && err2 == nil && e.IsDir() && id.String() == e.Name() {
 			ids = append(ids, id)
 		}
