@@ -88,9 +88,8 @@ func (p *polled) convert(fetches kgo.Fetches) []runtime.Fetched {
 	if n := fetches.NumRecords(); cap(p.messages) < n {
 		p.messages = make([]runtime.Message, 0, n+n/2)
 	}
-	for i := range fetches {
-		for j := range fetches[i].Topics {
-			t := &fetches[i].Topics[j]
+	for _, f := range fetches {
+		for _, t := range f.Topics {
 			for k := range t.Partitions {
 				if t.Partitions[k].Err == nil {
 					p.add(t.Topic, &t.Partitions[k])
