@@ -6,6 +6,7 @@ import (
 	"iter"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +74,19 @@ func (w *wordCount) feed(lines int) {
 
 func (w *wordCount) app(change func(*streams.Config)) *streams.App {
 	w.t.Helper()
+	app, err := w.build(func(c *streams.Config) {
+		c.Logger = slog.New(slog.NewTextHandler(w.t.Output(), nil))
+		if change != nil {
+			change(c)
+		}
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return app
+}
+
+func (w *wordCount) build(change func(*streams.Config)) (*streams.App, error) {
 	b := streams.NewBuilder()
 	lines := streams.From(b, w.prefix+"-lines", serde.String(), serde.String())
 	single := streams.FlatMap(lines, func(_, line string) iter.Seq2[string, string] {
@@ -88,21 +102,14 @@ func (w *wordCount) app(change func(*streams.Config)) *streams.App {
 	counts.ToStream().To(w.prefix+"-counts", serde.String(), serde.Int64())
 	topology, err := b.Build()
 	if err != nil {
-		w.t.Fatal(err)
+		return nil, err
 	}
 	cfg := streams.Config{
 		ApplicationID: w.prefix, Brokers: w.brokers, Workers: 2, StateDir: w.dir,
 		CommitInterval: 200 * time.Millisecond, PurgeInterval: 500 * time.Millisecond,
-		Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	}
-	if change != nil {
-		change(&cfg)
-	}
-	app, err := streams.NewApp(topology, cfg)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return app
+	change(&cfg)
+	return streams.NewApp(topology, cfg)
 }
 
 // run runs an app until its input is drained, and returns how long it took to
@@ -211,6 +218,66 @@ func TestAppOnBroker(t *testing.T) {
 	if diff := cmp.Diff(w.want(30_000), w.counts()); diff != "" {
 		t.Fatal("after the state was lost", diff)
 	}
+}
+
+// TestMain runs the app of a test in a process of its own, for the test to kill.
+func TestMain(m *testing.M) {
+	prefix, dir := os.Getenv("WEIR_TEST_APP_PREFIX"), os.Getenv("WEIR_TEST_APP_DIR")
+	if prefix == "" {
+		os.Exit(m.Run())
+	}
+	w := &wordCount{brokers: strings.Split(os.Getenv("WEIR_TEST_BROKERS"), ","), prefix: prefix, dir: dir}
+	app, err := w.build(func(c *streams.Config) { c.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil)) })
+	if err == nil {
+		err = app.Run(context.Background())
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+func TestAppSurvivesKillOnBroker(t *testing.T) {
+	w := newWordCount(t)
+	const lines = 200_000
+	w.feed(lines)
+	committed := func() (n int64) {
+		offsets, err := kadm.NewClient(w.cl).FetchOffsets(t.Context(), w.prefix)
+		if err != nil {
+			return 0
+		}
+		offsets.Each(func(o kadm.OffsetResponse) { n += o.At })
+		return n
+	}
+	for kill := range int64(3) {
+		before := committed()
+		cmd := exec.CommandContext(t.Context(), os.Args[0])
+		cmd.Env = append(os.Environ(), "WEIR_TEST_APP_PREFIX="+w.prefix, "WEIR_TEST_APP_DIR="+w.dir)
+		cmd.Stderr = t.Output()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		for tick := time.NewTicker(5 * time.Millisecond); committed() == before; <-tick.C {
+			if time.Since(begun) > 30*time.Second {
+				t.Fatal("the app commits nothing")
+			}
+		}
+		t.Logf("first commit after %v, of %d", time.Since(begun), committed())
+		<-time.After(time.Duration(kill) * 30 * time.Millisecond)
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+	}
+	if ready := w.run(w.app(func(c *streams.Config) { c.LeaveOnStop = true })); ready > 10*time.Second {
+		t.Errorf("after a kill the app got its tasks after %v", ready)
+	}
+	got := w.counts()
+	for word, n := range w.want(lines) {
+		if got[word] < n {
+			t.Errorf("%s was counted %d times, at least %d were fed", word, got[word], n)
+		}
+	}
+	t.Logf("counted %d of %d", got["all"], lines)
 }
 
 func TestAppNamesMissingTopicOnBroker(t *testing.T) {
