@@ -58,6 +58,9 @@ func (l *Log) recover(entries []fs.DirEntry) error {
 	if err := l.beginAt(start); err != nil {
 		return err
 	}
+	if l.newFiles = l.newFiles || !clean && start > 0; !l.newFiles {
+		l.firstBase.Store(segs[0].base)
+	}
 	end := l.end.Load()
 	l.epochs.cutEnd(end)
 	l.epochs.cutStart(l.start.Load())
