@@ -34,7 +34,7 @@ func TestKill9UnderLoad(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	t.Logf("seed %d", seed)
 
-	producer := b.client(kgo.DefaultProduceTopic("load"), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(4096), kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }))
+	producer := b.client(kgo.DefaultProduceTopic("load"), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(4096), quickRetries())
 	var acked, inFlight atomic.Int64
 	ctx, cancel := context.WithCancel(t.Context())
 	var load sync.WaitGroup
@@ -56,12 +56,15 @@ func TestKill9UnderLoad(t *testing.T) {
 		}
 	})
 	seen := &observed{at: map[string]string{}}
-	load.Go(func() { seen.follow(ctx, b.client(kgo.ConsumeTopics("load"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))) })
+	load.Go(func() {
+		seen.follow(ctx, b.client(kgo.ConsumeTopics("load"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), quickRetries()))
+	})
 
 	for range kills {
-		waitFor(t, "fresh acknowledgements", func(from int64) func() bool {
-			return func() bool { return acked.Load() > from+int64(atLeast/kills) && inFlight.Load() > 0 }
-		}(acked.Load()))
+		ackedBefore, seenBefore := acked.Load(), seen.len()
+		waitFor(t, "fresh acknowledgements, and a consumer that reads on", func() bool {
+			return acked.Load() > ackedBefore+int64(atLeast/kills) && inFlight.Load() > 0 && seen.len() > seenBefore
+		})
 		time.Sleep(time.Duration(rng.IntN(20)) * time.Millisecond)
 		if inFlight.Load() == 0 {
 			t.Error("a kill fell while nothing was in flight")
@@ -81,6 +84,10 @@ func TestKill9UnderLoad(t *testing.T) {
 	checkExactlyOnceInOrder(t, records, acked.Load())
 	seen.check(t, records)
 	t.Logf("%d kills, %d records acknowledged, %d in the log, %d seen by the consumer", kills, acked.Load(), len(records), len(seen.at))
+}
+
+func quickRetries() kgo.Opt {
+	return kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond })
 }
 
 func waitFor(t *testing.T, what string, f func() bool) {
@@ -115,6 +122,12 @@ func checkExactlyOnceInOrder(t *testing.T, records []*kgo.Record, acked int64) {
 type observed struct {
 	mu sync.Mutex
 	at map[string]string
+}
+
+func (o *observed) len() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.at)
 }
 
 func place(r *kgo.Record) string { return fmt.Sprintf("%s-%d@%d", r.Topic, r.Partition, r.Offset) }

@@ -80,7 +80,7 @@ func (p *program) run(ctx context.Context) error {
 	}
 	app, err := streams.NewApp(t, streams.Config{
 		ApplicationID: p.names.app, Brokers: p.brokers, StateDir: filepath.Join(p.data, "state"),
-		CommitInterval: 200 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		CommitInterval: 200 * time.Millisecond, LeaveOnStop: true, Logger: slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
 		return err
