@@ -224,7 +224,7 @@ func pathErr(op, name string, err error) error {
 // OpenFile opens or creates a file.
 func (m *MemFS) OpenFile(name string, flag int, _ fs.FileMode) (File, error) {
 	m.mu.Lock()
-	n, err := m.find(name)
+	_, err := m.find(name)
 	m.mu.Unlock()
 	kind := OpOpen
 	if flag&os.O_CREATE != 0 && errors.Is(err, fs.ErrNotExist) {
@@ -235,7 +235,7 @@ func (m *MemFS) OpenFile(name string, flag int, _ fs.FileMode) (File, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n, err = m.find(name)
+	n, err := m.find(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && flag&os.O_CREATE != 0:
 		dir, base, err := m.parent(name)

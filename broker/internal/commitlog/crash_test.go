@@ -39,15 +39,6 @@ type model struct {
 	batches map[int64][]string // by base offset: what may stand there
 }
 
-func (m *model) clone() *model {
-	c := *m
-	c.batches = make(map[int64][]string, len(m.batches))
-	for o, b := range m.batches {
-		c.batches[o] = slices.Clone(b)
-	}
-	return &c
-}
-
 // world is one run of a script.
 type world struct {
 	t          testing.TB
@@ -222,7 +213,7 @@ func (w *world) checkIndex(l *Log, b record.Batch, at string) {
 
 // Steps of scripts.
 
-func (w *world) open(topic string) *Log {
+func (w *world) open(topic string) {
 	w.mu.Lock()
 	if w.models[topic] == nil {
 		w.models[topic] = &model{batches: map[int64][]string{}}
@@ -239,7 +230,6 @@ func (w *world) open(topic string) *Log {
 		}
 	})
 	w.logs[topic] = l
-	return l
 }
 
 // append adds batches of n records each, with unique contents and ascending timestamps.

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/internal/env"
 )
 
@@ -44,8 +45,7 @@ type Dir struct {
 	meta    meta
 	clean   bool
 	epoch   int64 // of the broker that stopped cleanly, -1
-	files   *files
-	scans   sync.Pool // of *scanner
+	files   *segment.Pool
 	failed  atomic.Pointer[error]
 	told    atomic.Bool
 
@@ -85,7 +85,7 @@ func OpenDir(e env.Env, path string, o DirOptions) (*Dir, error) {
 	if d.logger == nil {
 		d.logger = slog.New(slog.DiscardHandler)
 	}
-	d.files = newFiles(e.FS, d.options.MaxOpenFiles)
+	d.files = segment.NewPool(e.FS, d.options.MaxOpenFiles)
 	m, err := readMeta(e.FS, path)
 	fresh := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !fresh {
@@ -190,7 +190,7 @@ func (d *Dir) readCheckpoints() error {
 	if d.recovery, err = read(recoveryFile); err != nil && !errors.Is(err, ErrCorrupt) {
 		return err
 	} else if err != nil {
-		d.logger.Warn("recovery points are unreadable, all logs will be read", "file", d.recovery.path, "error", err)
+		d.logger.Warn("recovery points are unreadable, all logs will be read", slog.String("file", d.recovery.path), slog.Any("error", err))
 		d.recovery.disk = map[tp]int64{}
 	}
 	if d.starts, err = read(startFile); err == nil {
@@ -467,7 +467,7 @@ func (d *Dir) removeTrash(all bool) {
 	d.mu.Unlock()
 	for _, t := range due {
 		if err := d.env.FS.RemoveAll(t.path); err != nil {
-			d.logger.Warn("deleted file stays on disk", "file", t.path, "error", err)
+			d.logger.Warn("deleted file stays on disk", slog.String("file", t.path), slog.Any("error", err))
 		}
 	}
 }

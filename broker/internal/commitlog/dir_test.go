@@ -318,8 +318,8 @@ func TestTenThousandPartitionsStayWithinTheOpenFiles(t *testing.T) {
 	for i := range logs {
 		logs[i] = openLog(t, d, fmt.Sprint("t", i), Config{}, nil)
 	}
-	if d.files.open != 0 {
-		t.Errorf("%d files open for empty partitions", d.files.open)
+	if d.files.Open() != 0 {
+		t.Errorf("%d files open for empty partitions", d.files.Open())
 	}
 	for from := 0; from < n; from += 50 {
 		for _, l := range logs[from : from+50] {
@@ -328,8 +328,8 @@ func TestTenThousandPartitionsStayWithinTheOpenFiles(t *testing.T) {
 		if err := d.sync(logs[from : from+50]); err != nil {
 			t.Fatal(err)
 		}
-		if d.files.open > 100 {
-			t.Fatalf("%d files open", d.files.open)
+		if d.files.Open() > 100 {
+			t.Fatalf("%d files open", d.files.Open())
 		}
 	}
 	held, err := logs[0].Read(0, 1, 100, true)
@@ -347,8 +347,8 @@ func TestTenThousandPartitionsStayWithinTheOpenFiles(t *testing.T) {
 		t.Errorf("a held range lost its file: %v", err)
 	}
 	held.Release()
-	if d.files.open > 100 {
-		t.Errorf("%d files open", d.files.open)
+	if d.files.Open() > 100 {
+		t.Errorf("%d files open", d.files.Open())
 	}
 }
 

@@ -63,19 +63,6 @@ func (e *epochs) end(epoch int32, logEnd int64) (int32, int64) {
 	return e.list[above-1].epoch, e.list[above].start
 }
 
-// at returns the epoch of an offset, -1 when it is unknown.
-func (e *epochs) at(offset int64) int32 {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	found := int32(-1)
-	for _, s := range e.list {
-		if s.start <= offset {
-			found = s.epoch
-		}
-	}
-	return found
-}
-
 // cutEnd forgets epochs that begin at or after the end of the log.
 func (e *epochs) cutEnd(end int64) {
 	e.mu.Lock()

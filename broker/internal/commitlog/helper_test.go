@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -87,7 +88,7 @@ func readAll(l *Log, from int64) ([]byte, error) {
 		buf := make([]byte, r.Len())
 		_, err = r.ReadAt(buf, 0)
 		r.Release()
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return out, err
 		}
 		out = append(out, buf...)
@@ -133,7 +134,7 @@ func (f *tally) Load(b []byte) error {
 	return nil
 }
 
-// rewrite changes a file's bytes in place, durably.
+// rewrite changes a file's bytes in segment.Place, durably.
 func rewrite(t testing.TB, fsys env.FS, name string, change func([]byte) []byte) {
 	t.Helper()
 	data, err := env.ReadFile(fsys, name)

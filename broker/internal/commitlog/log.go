@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/env"
 )
@@ -25,7 +26,7 @@ type Log struct {
 	follower Follower
 	config   atomic.Pointer[Config]
 
-	segs   atomic.Pointer[[]*segment] // by base offset; the last takes appends
+	segs   atomic.Pointer[[]*segmentFile] // by base offset; the last takes appends
 	start  atomic.Int64
 	end    atomic.Int64
 	synced atomic.Int64
@@ -33,26 +34,33 @@ type Log struct {
 	hw     atomic.Int64
 	mark   atomic.Pointer[mark]
 	closed atomic.Bool
-	// firstBase is the base of the first segment as the last sync has left it.
-	firstBase atomic.Int64
-	epochs    epochs
+	epochs epochs
 
 	mu       sync.Mutex
-	dirty    []*segment // with unsynced bytes, oldest first
-	unsynced []string   // small files that the next sync covers too
-	syncing  bool       // a round is at work on small files
-	newFiles bool       // the log's directory has entries that are not synced
-	newDir   bool       // the log's own entry is not synced
-	timer    env.Timer  // of flush.ms
+	dirty    []*segmentFile // with unsynced bytes, oldest first
+	unsynced []string       // small files that the next sync covers too
+	syncing  bool           // a round is at work on small files
+	newFiles bool           // the log's directory has entries that are not synced
+	newDir   bool           // the log's own entry is not synced
+	timer    env.Timer      // of flush.ms
 	onSync   func(synced int64, err error)
 	txns     txnIndex
 
 	queued bool // guarded by Dir.queueMu
 }
 
+// segmentFile is a segment with what its log knows of it; the log's mutex guards that.
+type segmentFile struct {
+	*segment.Segment
+	created int64 // milliseconds; when this process began to write the segment
+	jitter  int64
+	dirty   bool // holds the file open for bytes that are not synced
+	trim    bool // the file may hold bytes beyond Size
+}
+
 // mark remembers the file position of an offset.
 type mark struct {
-	seg         *segment
+	seg         *segmentFile
 	offset, pos int64
 }
 
@@ -72,7 +80,7 @@ func (l *Log) RecoveryPoint() int64 { return l.point.Load() }
 func (l *Log) Size() int64 {
 	var size int64
 	for _, s := range *l.segs.Load() {
-		size += s.size.Load()
+		size += s.Size()
 	}
 	return size
 }
@@ -122,13 +130,13 @@ func (l *Log) usable() error {
 	return l.dir.Err()
 }
 
-func (l *Log) active() *segment {
+func (l *Log) active() *segmentFile {
 	segs := *l.segs.Load()
 	return segs[len(segs)-1]
 }
 
 // Append stamps the batches, whole v2 batches that were checked, with the log's next offsets and
-// the epoch, in place, and writes them with one call. It returns the first and last offset. When
+// the epoch, in segment.Place, and writes them with one call. It returns the first and last offset. When
 // it returns nil the bytes can be read and, in mode Fsync, their sync is scheduled. The buffer is
 // the caller's again. The error ErrNoSpace means that nothing was appended; after ErrOffline that
 // is not known.
@@ -202,7 +210,7 @@ func (l *Log) write(batches []byte, next int64) error {
 	if err != nil {
 		return l.dir.refuse("open segment", err)
 	}
-	pos := s.size.Load()
+	pos := s.Size()
 	if _, err := h.WriteAt(batches, pos); err != nil {
 		l.undoWrite(s, h)
 		return l.dir.refuse("append", err)
@@ -211,35 +219,34 @@ func (l *Log) write(batches []byte, next int64) error {
 		var b record.Batch
 		b, rest, _ = record.Split(rest) // was split before
 		l.epochs.assign(b.LeaderEpoch(), b.BaseOffset(), true)
-		s.note(b, pos, c.IndexIntervalBytes)
+		s.Note(b, pos, c.IndexIntervalBytes)
 		if l.follower != nil {
 			l.follower.Replay(b)
 		}
 		pos += int64(len(b))
 	}
-	s.next.Store(next)
-	s.size.Store(pos)
+	s.Publish(next, pos)
 	l.end.Store(next)
 	l.scheduleSync(c)
-	if s.offsets.unwritten() > flushTail {
-		return l.dir.note("write index", s.flushIndexes())
+	if s.Unwritten() {
+		return l.dir.note("write index", s.FlushIndexes())
 	}
 	return nil
 }
 
 // hold opens the active segment for writing and keeps it open until a sync has covered it.
-func (l *Log) hold(s *segment, c *Config) (env.File, error) {
-	h, err := s.log.acquire(true)
+func (l *Log) hold(s *segmentFile, c *Config) (env.File, error) {
+	h, err := s.Log.Acquire(true)
 	if err != nil {
 		return nil, err
 	}
 	if s.dirty {
-		s.log.release()
+		s.Log.Release()
 		return h, nil
 	}
 	s.dirty = true
 	l.dirty = append(l.dirty, s)
-	if s.size.Load() == 0 {
+	if s.Size() == 0 {
 		l.newFiles = true
 		if p, ok := h.(env.Preallocator); ok && c.Preallocate {
 			_ = p.Preallocate(c.SegmentBytes) // only a saving
@@ -249,8 +256,8 @@ func (l *Log) hold(s *segment, c *Config) (env.File, error) {
 }
 
 // undoWrite removes what a failed write may have left beyond the segment's size.
-func (l *Log) undoWrite(s *segment, h env.File) {
-	s.trim = h.Truncate(s.size.Load()) != nil
+func (l *Log) undoWrite(s *segmentFile, h env.File) {
+	s.trim = h.Truncate(s.Size()) != nil
 }
 
 // scheduleSync sees to the durability of what was just appended. The caller holds mu.
@@ -273,9 +280,9 @@ func (l *Log) scheduleSync(c *Config) {
 }
 
 // mustRoll tells whether the batches have to go to a new segment. The caller holds mu.
-func (l *Log) mustRoll(s *segment, c *Config, batches []byte, next int64) bool {
-	size := s.size.Load()
-	if next-1-s.base > math.MaxInt32 {
+func (l *Log) mustRoll(s *segmentFile, c *Config, batches []byte, next int64) bool {
+	size := s.Size()
+	if next-1-s.Base > math.MaxInt32 {
 		return true
 	}
 	if size == 0 {
@@ -288,13 +295,12 @@ func (l *Log) mustRoll(s *segment, c *Config, batches []byte, next int64) bool {
 		newest = max(newest, b.MaxTimestamp())
 	}
 	age := l.dir.now() - s.created
-	if s.firstTime >= 0 && newest >= 0 {
-		age = newest - s.firstTime
+	if s.FirstTime() >= 0 && newest >= 0 {
+		age = newest - s.FirstTime()
 	}
 	return size+int64(len(batches)) > min(c.SegmentBytes, math.MaxInt32) ||
 		age > c.SegmentMs-s.jitter ||
-		s.offsets.len() >= max(1, c.SegmentIndexBytes/offsetWidth) ||
-		s.times.len() >= max(1, c.SegmentIndexBytes/timeWidth)
+		s.Full(c.SegmentIndexBytes)
 }
 
 // roll seals the active segment and begins a new one at an offset not before the log's end. What
@@ -302,7 +308,7 @@ func (l *Log) mustRoll(s *segment, c *Config, batches []byte, next int64) bool {
 // because its name ends the one before it. The caller holds mu.
 func (l *Log) roll(base int64) error {
 	old := l.active()
-	if old.size.Load() == 0 && old.base == base {
+	if old.Size() == 0 && old.Base == base {
 		return nil
 	}
 	if err := l.seal(old); err != nil {
@@ -316,50 +322,46 @@ func (l *Log) roll(base int64) error {
 		return err
 	}
 	segs := append(slices.Clone(*l.segs.Load()), s)
-	if old.size.Load() == 0 {
+	if old.Size() == 0 {
 		segs = slices.Delete(segs, len(segs)-2, len(segs)-1)
 		if err := l.drop(old, 0); err != nil {
 			return err
 		}
 	}
-	old.next.Store(base)
+	old.SetNext(base)
 	l.segs.Store(&segs)
 	l.dir.schedule(l)
 	return nil
 }
 
 // seal writes the index of a segment that takes no more appends; the next sync covers it.
-func (l *Log) seal(s *segment) error {
-	if s.size.Load() == 0 {
+func (l *Log) seal(s *segmentFile) error {
+	if s.Size() == 0 {
 		return nil
 	}
-	s.noteTime()
-	if err := s.flushIndexes(); err != nil {
+	if err := s.Seal(); err != nil {
 		return err
 	}
-	s.offsets.forget()
-	s.times.forget()
-	l.unsynced = append(l.unsynced, s.prefix+indexSuffix, s.prefix+timeSuffix)
+	l.unsynced = append(l.unsynced, s.Prefix+segment.IndexSuffix, s.Prefix+segment.TimeSuffix)
 	return nil
 }
 
-func (l *Log) newSegment(base int64) *segment {
-	s := newSegment(l.dir.files, &l.dir.scans, l.path, base)
-	s.created = l.dir.now()
-	s.jitter = l.dir.random(l.config.Load().SegmentJitterMs)
-	s.loaded.Store(true)
-	return s
+func (l *Log) newSegment(base int64) *segmentFile {
+	return &segmentFile{
+		Segment: segment.New(l.dir.files, l.path, base),
+		created: l.dir.now(), jitter: l.dir.random(l.config.Load().SegmentJitterMs),
+	}
 }
 
 // createSegment makes the file of a segment, so that the log's end is on disk even while it is
 // empty.
-func (l *Log) createSegment(base int64) (*segment, error) {
+func (l *Log) createSegment(base int64) (*segmentFile, error) {
 	s := l.newSegment(base)
-	h, err := s.log.acquire(true)
+	h, err := s.Log.Acquire(true)
 	if err != nil {
 		return nil, err
 	}
-	defer s.log.release()
+	defer s.Log.Release()
 	if err := h.Truncate(0); err != nil {
 		return nil, fmt.Errorf("empty segment: %w", err)
 	}
@@ -373,7 +375,7 @@ func (l *Log) writeSnapshot() error {
 	if l.follower == nil {
 		return nil
 	}
-	name := filepath.Join(l.path, offsetName(l.end.Load(), snapshotSuffix))
+	name := filepath.Join(l.path, segment.Name(l.end.Load(), segment.SnapshotSuffix))
 	if err := env.WriteFile(l.dir.env.FS, name, l.follower.Snapshot()); err != nil {
 		return err
 	}
@@ -384,15 +386,15 @@ func (l *Log) writeSnapshot() error {
 
 // drop takes a segment that is no longer listed off the disk: at once under another name, and
 // for good after delay. The caller holds mu.
-func (l *Log) drop(s *segment, delay int64) error {
+func (l *Log) drop(s *segmentFile, delay int64) error {
 	if s.dirty {
 		s.dirty = false
-		s.log.release()
-		l.dirty = slices.DeleteFunc(l.dirty, func(d *segment) bool { return d == s })
+		s.Log.Release()
+		l.dirty = slices.DeleteFunc(l.dirty, func(d *segmentFile) bool { return d == s })
 	}
-	l.unsynced = slices.DeleteFunc(l.unsynced, func(name string) bool { return strings.HasPrefix(name, s.prefix+".") })
+	l.unsynced = slices.DeleteFunc(l.unsynced, func(name string) bool { return strings.HasPrefix(name, s.Prefix+".") })
 	l.newFiles = true
-	paths, err := s.markDeleted(l.dir.env.FS)
+	paths, err := s.MarkDeleted(l.dir.env.FS)
 	l.dir.discard(delay, paths...)
 	return err
 }

@@ -105,7 +105,7 @@ func TestSegmentsRoll(t *testing.T) {
 			}
 			var bases []int64
 			for _, s := range *l.segs.Load() {
-				bases = append(bases, s.base)
+				bases = append(bases, s.Base)
 			}
 			if diff := cmp.Diff(c.bases, bases); diff != "" {
 				t.Error(diff)

@@ -19,16 +19,10 @@ const (
 	epochFile     = "leader-epoch-checkpoint"
 	topicFile     = "partition.metadata"
 
-	logSuffix      = ".log"
-	indexSuffix    = ".index"
-	timeSuffix     = ".timeindex"
-	txnSuffix      = ".txnindex"
-	snapshotSuffix = ".snapshot"
-	deletedSuffix  = ".deleted"
-	cleanedSuffix  = ".cleaned"
-	swapSuffix     = ".swap"
-	deleteSuffix   = "-delete"
-	tmpSuffix      = ".tmp"
+	cleanedSuffix = ".cleaned"
+	swapSuffix    = ".swap"
+	deleteSuffix  = "-delete"
+	tmpSuffix     = ".tmp"
 )
 
 // tp names a partition.
@@ -57,19 +51,6 @@ func parseTP(name string) (tp, bool) {
 func (t tp) deletedName(unique [16]byte) string {
 	suffix := fmt.Sprintf("-%d.%s%s", t.partition, hex.EncodeToString(unique[:]), deleteSuffix)
 	return t.topic[:min(len(t.topic), 255-len(suffix))] + suffix
-}
-
-// offsetName is the name of a segment's file.
-func offsetName(base int64, suffix string) string { return fmt.Sprintf("%020d%s", base, suffix) }
-
-// parseOffsetName reads what offsetName made.
-func parseOffsetName(name string) (base int64, suffix string, ok bool) {
-	digits, suffix, found := strings.Cut(name, ".")
-	if !found || len(digits) != 20 {
-		return 0, "", false
-	}
-	base, err := strconv.ParseInt(digits, 10, 64)
-	return base, "." + suffix, err == nil && base >= 0
 }
 
 // formatID writes a 16-byte id as Kafka does: base64 of the URL alphabet without padding.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/env"
 )
@@ -14,7 +15,7 @@ import (
 // Range is a run of whole batches in one segment's file. Until Release the file stays open and
 // readable, even if the log is deleted meanwhile. The zero Range is empty and needs no Release.
 type Range struct {
-	file   *file
+	file   *segment.File
 	handle env.File
 	pos    int64
 	n      int
@@ -55,7 +56,7 @@ func (r Range) File() (f *os.File, pos int64, ok bool) {
 // Release gives the file back; the range must not be used after it.
 func (r Range) Release() {
 	if r.file != nil {
-		r.file.release()
+		r.file.Release()
 	}
 }
 
@@ -77,7 +78,7 @@ func (l *Log) Read(from, upTo int64, maxBytes int, minOne bool) (Range, error) {
 	}
 	segs := *l.segs.Load()
 	for _, s := range segs[holding(segs, from):] {
-		if s.base >= upTo {
+		if s.Base >= upTo {
 			break
 		}
 		r, found, err := l.readSegment(s, from, upTo, maxBytes, minOne)
@@ -92,64 +93,64 @@ func (l *Log) Read(from, upTo int64, maxBytes int, minOne bool) (Range, error) {
 }
 
 // readSegment is Read within one segment; found tells whether it holds a batch to return.
-func (l *Log) readSegment(s *segment, from, upTo int64, maxBytes int, minOne bool) (r Range, found bool, err error) {
-	size := s.size.Load()
+func (l *Log) readSegment(s *segmentFile, from, upTo int64, maxBytes int, minOne bool) (r Range, found bool, err error) {
+	size := s.Size()
 	if size == 0 {
 		return r, false, nil
 	}
 	interval := l.config.Load().IndexIntervalBytes
-	if err := s.ready(interval); err != nil {
+	if err := s.Ready(interval); err != nil {
 		return r, false, err
 	}
-	h, err := s.log.acquire(false)
+	h, err := s.Log.Acquire(false)
 	if err != nil {
 		return r, false, err
 	}
 	keep := false
 	defer func() {
 		if !keep {
-			s.log.release()
+			s.Log.Release()
 		}
 	}()
-	p, ok, err := s.findOffset(h, from, size, interval)
-	if err != nil || !ok || p.end > upTo {
+	p, ok, err := s.FindOffset(h, from, size, interval)
+	if err != nil || !ok || p.End > upTo {
 		return r, ok, err
 	}
-	end, err := l.position(s, h, upTo, p.pos+int64(p.size), size)
+	end, err := l.position(s, h, upTo, p.Pos+int64(p.Size), size)
 	if err != nil {
 		return r, true, err
 	}
-	if limit := p.pos + int64(maxBytes); end > limit {
-		if end, err = s.boundary(h, p.pos, limit); err != nil {
+	if limit := p.Pos + int64(maxBytes); end > limit {
+		if end, err = s.Boundary(h, p.Pos, limit); err != nil {
 			return r, true, err
 		}
-		if end == p.pos {
+		if end == p.Pos {
 			if !minOne {
 				return r, true, nil
 			}
-			end = p.pos + int64(p.size)
+			end = p.Pos + int64(p.Size)
 		}
 	}
 	keep = true
-	return Range{file: s.log, handle: h, pos: p.pos, n: int(end - p.pos)}, true, nil
+	return Range{file: s.Log, handle: h, pos: p.Pos, n: int(end - p.Pos)}, true, nil
 }
 
 // position returns where the first batch at or after an offset begins, looking from after on; the
 // end of the segment is cheap to find, and so is the synced offset.
-func (l *Log) position(s *segment, h io.ReaderAt, offset, after, size int64) (int64, error) {
-	if offset >= s.next.Load() {
+func (l *Log) position(s *segmentFile, h io.ReaderAt, offset, after, size int64) (int64, error) {
+	if offset >= s.Next() {
 		return size, nil
 	}
 	if m := l.mark.Load(); m != nil && m.seg == s && m.offset == offset && m.pos >= after && m.pos <= size {
 		return m.pos, nil
 	}
-	from, err := s.floor(offset)
+	from, err := s.Floor(offset)
 	if err != nil {
 		return 0, err
 	}
-	p, ok, err := s.find(h, max(from, after), size, func(b record.Batch) bool { return b.NextOffset() > offset })
+	p, ok, err := s.Find(h, max(from, after), size, func(b record.Batch) bool { return b.NextOffset() > offset })
 	if ok {
-		return p.pos, nil
+		return p.Pos, nil
 	}
 	return size, err
 }
@@ -162,11 +163,11 @@ func (l *Log) OffsetForTime(ts, upTo int64) (found TimeOffset, ok bool, err erro
 		return found, false, err
 	}
 	for _, s := range *l.segs.Load() {
-		if s.base >= upTo {
+		if s.Base >= upTo {
 			break
 		}
 		found, ok, err = l.searchTime(s, ts, upTo)
-		if errors.Is(err, fs.ErrNotExist) && s.base < l.start.Load() {
+		if errors.Is(err, fs.ErrNotExist) && s.Base < l.start.Load() {
 			continue
 		}
 		if ok || err != nil {
@@ -176,60 +177,55 @@ func (l *Log) OffsetForTime(ts, upTo int64) (found TimeOffset, ok bool, err erro
 	return TimeOffset{}, false, nil
 }
 
-func (l *Log) searchTime(s *segment, ts, upTo int64) (found TimeOffset, ok bool, err error) {
-	size, interval := s.size.Load(), l.config.Load().IndexIntervalBytes
+func (l *Log) searchTime(s *segmentFile, ts, upTo int64) (found TimeOffset, ok bool, err error) {
+	size, interval := s.Size(), l.config.Load().IndexIntervalBytes
 	if size == 0 {
 		return found, false, nil
 	}
-	if err := s.ready(interval); err != nil {
+	if err := s.Ready(interval); err != nil {
 		return found, false, err
 	}
-	if newest, _ := s.largest(); newest < ts {
+	if newest, _ := s.Largest(); newest < ts {
 		return found, false, nil
 	}
-	h, err := s.log.acquire(false)
+	h, err := s.Log.Acquire(false)
 	if err != nil {
 		return found, false, err
 	}
-	defer s.log.release()
-	n, last, err := s.times.search(func(e []byte) bool { t, _ := timeEntry(e); return t < ts })
+	defer s.Log.Release()
+	start, err := s.BeforeTime(ts)
 	if err != nil {
 		return found, false, err
 	}
-	start := l.start.Load()
-	if n > 0 {
-		_, relative := timeEntry(last[:])
-		start = max(start, s.base+int64(relative))
-	}
-	p, ok, err := s.findOffset(h, start, size, interval)
-	for ok && err == nil && p.base < upTo {
-		if p.maxTime >= ts {
+	p, ok, err := s.FindOffset(h, max(start, l.start.Load()), size, interval)
+	for ok && err == nil && p.Base < upTo {
+		if p.MaxTime >= ts {
 			start := l.start.Load()
 			found, ok, err = l.searchBatch(h, p, func(r record.Record) bool { return r.Timestamp >= ts && r.Offset >= start && r.Offset < upTo })
 			if ok || err != nil {
 				return found, ok, err
 			}
 		}
-		p, ok, err = s.find(h, p.pos+int64(p.size), size, func(b record.Batch) bool { return b.MaxTimestamp() >= ts })
+		p, ok, err = s.Find(h, p.Pos+int64(p.Size), size, func(b record.Batch) bool { return b.MaxTimestamp() >= ts })
 	}
 	return TimeOffset{}, false, err
 }
 
 // searchBatch returns the first record of a batch for which want holds.
-func (l *Log) searchBatch(h io.ReaderAt, p place, want func(record.Record) bool) (found TimeOffset, ok bool, err error) {
-	buf := make([]byte, p.size)
-	if err := readFull(h, buf, p.pos); err != nil {
+func (l *Log) searchBatch(h io.ReaderAt, p segment.Place, want func(record.Record) bool) (found TimeOffset, ok bool, err error) {
+	buf := make([]byte, p.Size)
+	if err := segment.ReadFull(h, buf, p.Pos); err != nil {
 		return found, false, err
 	}
 	b := record.Batch(buf)
 	body, err := b.Body(nil, nil, l.config.Load().MaxDecompressed)
 	if err != nil {
-		return found, false, fmt.Errorf("batch at offset %d: %w", p.base, err)
+		return found, false, fmt.Errorf("batch at offset %d: %w", p.Base, err)
 	}
 	w := b.Walk(body)
 	for w.Next() {
 		if r := w.Record(); want(r) {
-			return TimeOffset{Offset: r.Offset, Timestamp: r.Timestamp, Epoch: p.epoch}, true, nil
+			return TimeOffset{Offset: r.Offset, Timestamp: r.Timestamp, Epoch: p.Epoch}, true, nil
 		}
 	}
 	return found, false, w.Err()
@@ -242,28 +238,28 @@ func (l *Log) MaxTimestamp() (found TimeOffset, ok bool, err error) {
 		return found, false, err
 	}
 	interval := l.config.Load().IndexIntervalBytes
-	var in *segment
+	var in *segmentFile
 	newest, at := record.NoTimestamp, int64(0)
 	for _, s := range *l.segs.Load() {
-		if s.size.Load() == 0 {
+		if s.Size() == 0 {
 			continue
 		}
-		if err := s.ready(interval); err != nil {
+		if err := s.Ready(interval); err != nil {
 			return found, false, err
 		}
-		if ts, offset := s.largest(); ts > newest {
+		if ts, offset := s.Largest(); ts > newest {
 			newest, at, in = ts, offset, s
 		}
 	}
 	if in == nil {
 		return found, false, nil
 	}
-	h, err := in.log.acquire(false)
+	h, err := in.Log.Acquire(false)
 	if err != nil {
 		return found, false, err
 	}
-	defer in.log.release()
-	p, ok, err := in.findOffset(h, at, in.size.Load(), interval)
+	defer in.Log.Release()
+	p, ok, err := in.FindOffset(h, at, in.Size(), interval)
 	if err != nil || !ok {
 		return found, false, err
 	}

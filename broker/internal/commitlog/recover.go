@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"math"
 	"path/filepath"
 	"slices"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/env"
 )
@@ -35,49 +37,23 @@ func (l *Log) recover(entries []fs.DirEntry) error {
 	if !known && len(files.bases) > 0 {
 		clean, point = false, 0 // every batch tells its epoch
 	}
-	if len(files.bases) == 0 {
-		files.bases = []int64{start}
-		if start > 0 {
-			if _, err := l.createSegment(start); err != nil {
-				return err
-			}
-		}
-	}
-	segs := make([]*segment, len(files.bases))
-	for i, base := range files.bases {
-		segs[i] = newSegment(l.dir.files, &l.dir.scans, l.path, base)
-		segs[i].size.Store(files.sizes[base])
-		if i > 0 {
-			segs[i-1].next.Store(base)
-		}
+	segs, err := l.listSegments(files, start)
+	if err != nil {
+		return err
 	}
 	changed, err := l.recoverSegments(segs, point, clean)
 	if err != nil {
 		return err
 	}
-	if err := l.beginAt(start); err != nil {
-		return err
-	}
-	if l.newFiles = l.newFiles || !clean && start > 0; !l.newFiles {
-		l.firstBase.Store(segs[0].base)
-	}
-	end := l.end.Load()
-	l.epochs.cutEnd(end)
-	l.epochs.cutStart(l.start.Load())
-	if err := l.loadAborted(); err != nil {
-		return err
-	}
-	if err := l.loadFollower(snapshots(entries)); err != nil {
-		return err
-	}
-	l.point.Store(min(point, end))
-	l.synced.Store(min(point, end))
-	if err := l.writeTopicID(entries); err != nil {
+	if err := l.restore(entries, start); err != nil {
 		return err
 	}
 	if !clean && point == 0 && len(entries) > 0 {
 		l.unsynced = append(l.unsynced, filepath.Join(l.path, topicFile)) // perhaps it never was
 	}
+	end := l.end.Load()
+	l.point.Store(min(point, end))
+	l.synced.Store(min(point, end))
 	if changed || !clean && end > max(point, l.start.Load()) {
 		_, err = l.dir.round([]*Log{l})
 		return err
@@ -85,10 +61,47 @@ func (l *Log) recover(entries []fs.DirEntry) error {
 	l.synced.Store(end)
 	for _, s := range l.dirty {
 		s.dirty = false
-		s.log.release()
+		s.Log.Release()
 	}
 	l.dirty = nil
 	return nil
+}
+
+// listSegments makes the segments of the files that were found, at least one.
+func (l *Log) listSegments(files contents, start int64) ([]*segmentFile, error) {
+	if len(files.bases) == 0 && start == 0 {
+		return []*segmentFile{l.newSegment(0)}, nil
+	}
+	if len(files.bases) == 0 {
+		s, err := l.createSegment(start)
+		return []*segmentFile{s}, err
+	}
+	segs := make([]*segmentFile, len(files.bases))
+	for i, base := range files.bases {
+		segs[i] = l.newSegment(base)
+		segs[i].Loaded(false)
+		segs[i].SetSize(files.sizes[base])
+		if i > 0 {
+			segs[i-1].SetNext(base)
+		}
+	}
+	return segs, nil
+}
+
+// restore brings what hangs on the log's batches in line with them.
+func (l *Log) restore(entries []fs.DirEntry, start int64) error {
+	if err := l.beginAt(start); err != nil {
+		return err
+	}
+	l.epochs.cutEnd(l.end.Load())
+	l.epochs.cutStart(l.start.Load())
+	if err := l.loadAborted(); err != nil {
+		return err
+	}
+	if err := l.loadFollower(snapshots(entries)); err != nil {
+		return err
+	}
+	return l.writeTopicID(entries)
 }
 
 // sort lists the directory and clears away what no segment needs.
@@ -96,30 +109,30 @@ func (l *Log) sort(entries []fs.DirEntry) (contents, error) {
 	c := contents{sizes: map[int64]int64{}}
 	var others []string
 	for _, e := range entries {
-		base, suffix, ok := parseOffsetName(e.Name())
+		base, suffix, ok := segment.ParseName(e.Name())
 		path := filepath.Join(l.path, e.Name())
 		switch {
-		case filepath.Ext(e.Name()) == deletedSuffix || filepath.Ext(e.Name()) == cleanedSuffix || filepath.Ext(e.Name()) == tmpSuffix:
+		case filepath.Ext(e.Name()) == segment.DeletedSuffix || filepath.Ext(e.Name()) == cleanedSuffix || filepath.Ext(e.Name()) == tmpSuffix:
 			l.dir.discard(0, path)
 		case filepath.Ext(e.Name()) == swapSuffix:
 			return c, &FileError{
 				Path: path, Reason: "is left of a compaction that another program began", Err: ErrCorrupt,
 				Fix: "start that program once more on this directory and stop it cleanly",
 			}
-		case ok && suffix == logSuffix:
+		case ok && suffix == segment.LogSuffix:
 			info, err := e.Info()
 			if err != nil {
 				return c, fmt.Errorf("size of %s: %w", path, err)
 			}
 			c.sizes[base] = info.Size()
 			c.bases = append(c.bases, base)
-		case ok && suffix != snapshotSuffix:
+		case ok && suffix != segment.SnapshotSuffix:
 			others = append(others, e.Name())
 		}
 	}
 	slices.Sort(c.bases)
 	for _, name := range others {
-		if base, _, _ := parseOffsetName(name); !slices.Contains(c.bases, base) {
+		if base, _, _ := segment.ParseName(name); !slices.Contains(c.bases, base) {
 			l.dir.discard(0, filepath.Join(l.path, name))
 		}
 	}
@@ -144,7 +157,7 @@ func (l *Log) loadEpochs() (known bool, err error) {
 		return false, err
 	}
 	if err := l.epochs.decode(data); err != nil {
-		l.dir.logger.Warn("leader epochs are unreadable, the log will tell them", "log", l.tp.String(), "error", err)
+		l.dir.logger.Warn("leader epochs are unreadable, the log will tell them", slog.String("log", l.tp.String()), slog.Any("error", err))
 		return false, nil
 	}
 	return true, nil
@@ -153,30 +166,30 @@ func (l *Log) loadEpochs() (known bool, err error) {
 // recoverSegments finds the end of the log. After a clean stop that takes a look at the last
 // segment's headers; else every batch from the recovery point on is checked, the log ends at the
 // first that is not whole, and later segments are dropped.
-func (l *Log) recoverSegments(segs []*segment, point int64, clean bool) (changed bool, err error) {
+func (l *Log) recoverSegments(segs []*segmentFile, point int64, clean bool) (changed bool, err error) {
 	from := len(segs) - 1
 	if !clean {
-		for from > 0 && segs[from].base >= point {
+		for from > 0 && segs[from].Base >= point {
 			from-- // down to the segment that took appends then: its index is only sure once it is sealed
 		}
 	}
-	end := segs[from].base
+	end := segs[from].Base
 	keep := len(segs)
 	for i := from; i < len(segs); i++ {
 		s := segs[i]
-		if i > from && s.base != end {
+		if i > from && s.Base != end {
 			keep = i // a hole, or the leftover of a log that was cut
 			break
 		}
-		before := s.size.Load()
+		before := s.Size()
 		var err error
 		if end, err = l.recoverSegment(s, point, clean); err != nil {
 			return false, err
 		}
-		if s.size.Load() != before {
+		if s.Size() != before {
 			changed = true
-			l.dir.logger.Warn("log cut at damaged batch", "log", l.tp.String(), "segment", s.base,
-				"bytes", before-s.size.Load(), "end", end)
+			l.dir.logger.Warn("log cut at damaged batch", slog.String("log", l.tp.String()),
+				slog.Int64("segment", s.Base), slog.Int64("bytes", before-s.Size()), slog.Int64("end", end))
 		}
 		if i < len(segs)-1 && i >= from {
 			if err := l.seal(s); err != nil {
@@ -185,15 +198,17 @@ func (l *Log) recoverSegments(segs []*segment, point int64, clean bool) (changed
 		}
 	}
 	if end < point {
-		l.dir.logger.Error("log ends before its recovery point", "log", l.tp.String(), "end", end, "recovery_point", point)
+		l.dir.logger.Error("log ends before its recovery point", slog.String("log", l.tp.String()),
+			slog.Int64("end", end), slog.Int64("recovery_point", point))
 	}
 	rest := slices.Clone(segs[:keep])
 	l.segs.Store(&rest)
 	l.end.Store(end)
-	l.active().next.Store(end)
+	l.active().SetNext(end)
 	for _, s := range slices.Backward(segs[keep:]) {
 		changed = true
-		l.dir.logger.Warn("segment beyond the end of the log dropped", "log", l.tp.String(), "segment", s.base, "end", end)
+		l.dir.logger.Warn("segment beyond the end of the log dropped", slog.String("log", l.tp.String()),
+			slog.Int64("segment", s.Base), slog.Int64("end", end))
 		if err := l.drop(s, l.config.Load().FileDeleteDelayMs); err != nil {
 			return false, err
 		}
@@ -203,42 +218,37 @@ func (l *Log) recoverSegments(segs []*segment, point int64, clean bool) (changed
 
 // recoverSegment completes the indexes of one segment, cuts off what is damaged and returns the
 // offset that follows.
-func (l *Log) recoverSegment(s *segment, point int64, clean bool) (end int64, err error) {
-	s.created = l.dir.now()
-	s.jitter = l.dir.random(l.config.Load().SegmentJitterMs)
-	defer s.loaded.Store(true)
-	if s.size.Load() == 0 {
-		return s.base, s.cutAway()
+func (l *Log) recoverSegment(s *segmentFile, point int64, clean bool) (end int64, err error) {
+	defer s.Loaded(true)
+	if s.Size() == 0 {
+		return s.Base, s.CutIndexes(0)
 	}
-	h, err := s.log.acquire(false)
+	h, err := s.Log.Acquire(false)
 	if err != nil {
 		return 0, err
 	}
-	defer s.log.release()
-	before := s.size.Load()
+	defer s.Log.Release()
+	before := s.Size()
 	if clean {
-		if end, err = l.walk(s, h, math.MaxInt64, false); !isDamage(err) {
+		if end, err = l.walk(s, h, math.MaxInt64, false); !segment.IsDamage(err) {
 			return end, err
 		}
 	}
 	end, err = l.walk(s, h, point, true)
-	if err != nil && !isDamage(err) {
+	if err != nil && !segment.IsDamage(err) {
 		return 0, err
 	}
-	if s.size.Load() != before {
-		if err := h.Truncate(s.size.Load()); err != nil {
+	if s.Size() != before {
+		if err := h.Truncate(s.Size()); err != nil {
 			return 0, fmt.Errorf("cut segment: %w", err)
 		}
 	}
 	return end, l.holdDirty(s)
 }
 
-// cutAway empties the indexes of an empty segment, those that were read.
-func (s *segment) cutAway() error { return errors.Join(s.offsets.cut(0), s.times.cut(0)) }
-
 // holdDirty keeps a segment's file open until a sync has covered it.
-func (l *Log) holdDirty(s *segment) error {
-	if _, err := s.log.acquire(false); err != nil {
+func (l *Log) holdDirty(s *segmentFile) error {
+	if _, err := s.Log.Acquire(false); err != nil {
 		return err
 	}
 	s.dirty = true
@@ -251,17 +261,17 @@ func (l *Log) holdDirty(s *segment) error {
 // it finds in the indexes and leader epochs, and returns the offset that follows. With verify the
 // contents of the batches are checked too. At a batch that is damaged the size is set to where it
 // begins, and the error wraps one of record's.
-func (l *Log) walk(s *segment, h io.ReaderAt, point int64, verify bool) (end int64, err error) {
-	pos, err := s.resume(h, point)
+func (l *Log) walk(s *segmentFile, h io.ReaderAt, point int64, verify bool) (end int64, err error) {
+	pos, err := s.Resume(h, point)
 	if err != nil {
 		return 0, err
 	}
 	interval := l.config.Load().IndexIntervalBytes
-	sc, done := s.scan(h, pos, s.size.Load(), verify)
+	sc, done := s.Scan(h, pos, s.Size(), verify)
 	defer done()
-	end = s.base
+	end = s.Base
 	for {
-		b, at, err := sc.next()
+		b, at, err := sc.Next()
 		if errors.Is(err, io.EOF) {
 			return end, nil
 		}
@@ -269,20 +279,20 @@ func (l *Log) walk(s *segment, h io.ReaderAt, point int64, verify bool) (end int
 			err = plausible(s, b, end, verify)
 		}
 		if err != nil {
-			if isDamage(err) {
-				s.size.Store(at)
+			if segment.IsDamage(err) {
+				s.SetSize(at)
 			}
 			return end, err
 		}
 		l.epochs.assign(b.LeaderEpoch(), b.BaseOffset(), true)
-		s.note(b, at, interval)
+		s.Note(b, at, interval)
 		end = b.NextOffset()
 	}
 }
 
 // plausible tells whether a batch can follow those before it, which end at an offset.
-func plausible(s *segment, b record.Batch, end int64, verify bool) error {
-	if b.BaseOffset() < end || b.LastOffset()-s.base > math.MaxInt32 {
+func plausible(s *segmentFile, b record.Batch, end int64, verify bool) error {
+	if b.BaseOffset() < end || b.LastOffset()-s.Base > math.MaxInt32 {
 		return fmt.Errorf("%w: offset %d after %d", record.ErrCorrupt, b.BaseOffset(), end)
 	}
 	if verify {
@@ -295,17 +305,18 @@ func plausible(s *segment, b record.Batch, end int64, verify bool) error {
 // between, and begins anew there.
 func (l *Log) beginAt(start int64) error {
 	segs := *l.segs.Load()
-	start = max(start, segs[0].base)
+	start = max(start, segs[0].Base)
 	l.start.Store(start)
 	if start <= l.end.Load() {
 		return nil
 	}
-	l.dir.logger.Error("log ends before its start", "log", l.tp.String(), "end", l.end.Load(), "start", start)
+	l.dir.logger.Error("log ends before its start", slog.String("log", l.tp.String()),
+		slog.Int64("end", l.end.Load()), slog.Int64("start", start))
 	s, err := l.createSegment(start)
 	if err != nil {
 		return err
 	}
-	rest := []*segment{s}
+	rest := []*segmentFile{s}
 	l.segs.Store(&rest)
 	l.end.Store(start)
 	for _, s := range slices.Backward(segs) {
@@ -343,10 +354,10 @@ func (l *Log) loadFollower(offsets []int64) error {
 	from, loaded := l.start.Load(), false
 	bases := map[int64]bool{}
 	for _, s := range *l.segs.Load() {
-		bases[s.base] = true
+		bases[s.Base] = true
 	}
 	for _, o := range slices.Backward(offsets) {
-		name := filepath.Join(l.path, offsetName(o, snapshotSuffix))
+		name := filepath.Join(l.path, segment.Name(o, segment.SnapshotSuffix))
 		switch {
 		case o <= l.end.Load() && !loaded:
 			ok, err := l.loadSnapshot(name)
@@ -369,7 +380,7 @@ func (l *Log) loadFollower(offsets []int64) error {
 func snapshots(entries []fs.DirEntry) []int64 {
 	var offsets []int64
 	for _, e := range entries {
-		if o, suffix, ok := parseOffsetName(e.Name()); ok && suffix == snapshotSuffix {
+		if o, suffix, ok := segment.ParseName(e.Name()); ok && suffix == segment.SnapshotSuffix {
 			offsets = append(offsets, o)
 		}
 	}
@@ -384,7 +395,7 @@ func (l *Log) loadSnapshot(name string) (ok bool, err error) {
 		return false, err
 	}
 	if err := l.follower.Load(data); err != nil {
-		l.dir.logger.Warn("snapshot is unreadable, an older one is used", "file", name, "error", err)
+		l.dir.logger.Warn("snapshot is unreadable, an older one is used", slog.String("file", name), slog.Any("error", err))
 		l.follower.Reset()
 		return false, ignoreMissing(l.dir.env.FS.Remove(name))
 	}
@@ -394,7 +405,7 @@ func (l *Log) loadSnapshot(name string) (ok bool, err error) {
 // replay shows the follower the batches from an offset on.
 func (l *Log) replay(from int64) error {
 	for _, s := range *l.segs.Load() {
-		if s.next.Load() <= from || s.size.Load() == 0 {
+		if s.Next() <= from || s.Size() == 0 {
 			continue
 		}
 		if err := l.replaySegment(s, from); err != nil {
@@ -404,23 +415,23 @@ func (l *Log) replay(from int64) error {
 	return nil
 }
 
-func (l *Log) replaySegment(s *segment, from int64) error {
-	if err := s.ready(l.config.Load().IndexIntervalBytes); err != nil {
+func (l *Log) replaySegment(s *segmentFile, from int64) error {
+	if err := s.Ready(l.config.Load().IndexIntervalBytes); err != nil {
 		return err
 	}
-	h, err := s.log.acquire(false)
+	h, err := s.Log.Acquire(false)
 	if err != nil {
 		return err
 	}
-	defer s.log.release()
-	pos, err := s.floor(from)
+	defer s.Log.Release()
+	pos, err := s.Floor(from)
 	if err != nil {
 		return err
 	}
-	sc, done := s.scan(h, pos, s.size.Load(), false)
+	sc, done := s.Scan(h, pos, s.Size(), false)
 	defer done()
 	for {
-		b, at, err := sc.next()
+		b, at, err := sc.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -432,7 +443,7 @@ func (l *Log) replaySegment(s *segment, from int64) error {
 		}
 		if b.IsControl() {
 			whole := make([]byte, b.Length())
-			if err := readFull(h, whole, at); err != nil {
+			if err := segment.ReadFull(h, whole, at); err != nil {
 				return err
 			}
 			b = whole

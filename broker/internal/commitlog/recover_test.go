@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/env"
 )
@@ -58,18 +59,18 @@ func TestATornTailIsCutToTheLastWholeBatch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			disk := written(t, 10, Config{IndexIntervalBytes: 200})
-			before, err := env.ReadFile(disk, firstSegment+logSuffix)
+			before, err := env.ReadFile(disk, firstSegment+segment.LogSuffix)
 			if err != nil {
 				t.Fatal(err)
 			}
-			rewrite(t, disk, firstSegment+logSuffix, func(b []byte) []byte { return append(b, tail...) })
+			rewrite(t, disk, firstSegment+segment.LogSuffix, func(b []byte) []byte { return append(b, tail...) })
 			f := &tally{}
 			l := openLog(t, openDir(t, disk, DirOptions{}), "a", Config{}, f)
 			if l.EndOffset() != 10 || l.SyncedOffset() != 10 || f.next != 10 {
 				t.Errorf("log ends at %d, synced %d, follower %d", l.EndOffset(), l.SyncedOffset(), f.next)
 			}
 			after, _ := disk.Crash(env.KeepNothing, 0)
-			if data, err := env.ReadFile(after, firstSegment+logSuffix); err != nil || !bytes.Equal(data, before) {
+			if data, err := env.ReadFile(after, firstSegment+segment.LogSuffix); err != nil || !bytes.Equal(data, before) {
 				t.Errorf("%d bytes on disk, want %d (%v)", len(data), len(before), err)
 			}
 		})
@@ -79,7 +80,7 @@ func TestATornTailIsCutToTheLastWholeBatch(t *testing.T) {
 func TestTheLogEndsAtTheFirstBadBatchAndLaterSegmentsGo(t *testing.T) {
 	c := Config{SegmentBytes: 700, FileDeleteDelayMs: 1000}
 	disk := written(t, 20, c)
-	rewrite(t, disk, dataDir+"/a-0/00000000000000000004"+logSuffix, func(b []byte) []byte {
+	rewrite(t, disk, dataDir+"/a-0/00000000000000000004"+segment.LogSuffix, func(b []byte) []byte {
 		b[len(b)-1] ^= 1
 		return b
 	})
@@ -88,7 +89,7 @@ func TestTheLogEndsAtTheFirstBadBatchAndLaterSegmentsGo(t *testing.T) {
 	if l.EndOffset() != 7 {
 		t.Fatalf("log ends at %d", l.EndOffset())
 	}
-	if _, err := disk.Stat(dataDir + "/a-0/00000000000000000008" + logSuffix + deletedSuffix); err != nil {
+	if _, err := disk.Stat(dataDir + "/a-0/00000000000000000008" + segment.LogSuffix + segment.DeletedSuffix); err != nil {
 		t.Errorf("the dropped segment was not kept aside: %v", err)
 	}
 	if first, _ := mustAppend(t, l, batchOf(0, 1, "next")); first != 7 {
@@ -108,7 +109,7 @@ func TestABadIndexIsBuiltAgain(t *testing.T) {
 		"shifted":        func(b []byte) []byte { b[7]++; return b },
 	} {
 		for _, clean := range []bool{true, false} {
-			for _, suffix := range []string{indexSuffix, timeSuffix} {
+			for _, suffix := range []string{segment.IndexSuffix, segment.TimeSuffix} {
 				t.Run(fmt.Sprintf("%s%s clean=%v", name, suffix, clean), func(t *testing.T) {
 					c := Config{SegmentBytes: 3000, IndexIntervalBytes: 300}
 					disk := written(t, 100, c)
@@ -164,7 +165,7 @@ func checkLookups(t *testing.T, l *Log, n int64) {
 // counting counts the bytes read from .log files.
 func countLogReads(fsys *env.MemFS, read *int) {
 	fsys.OnOp(func(op env.Op) error {
-		if op.Kind == env.OpRead && strings.HasSuffix(op.Name, logSuffix) {
+		if op.Kind == env.OpRead && strings.HasSuffix(op.Name, segment.LogSuffix) {
 			*read += op.Bytes
 		}
 		return nil
@@ -286,9 +287,9 @@ func TestACorruptSnapshotGivesWayToAnOlderOne(t *testing.T) {
 	}
 	names := []string{"00000000000000000020", "00000000000000000016"}
 	for i := range names {
-		rewrite(t, disk, dataDir+"/a-0/"+names[i]+snapshotSuffix, func(b []byte) []byte { b[3] ^= 1; return b })
+		rewrite(t, disk, dataDir+"/a-0/"+names[i]+segment.SnapshotSuffix, func(b []byte) []byte { b[3] ^= 1; return b })
 		disk, _ = disk.Crash(env.KeepAll, 0)
-		if err := env.WriteFile(disk, dataDir+"/a-0/00000000000000000555"+snapshotSuffix, []byte("stray")); err != nil {
+		if err := env.WriteFile(disk, dataDir+"/a-0/00000000000000000555"+segment.SnapshotSuffix, []byte("stray")); err != nil {
 			t.Fatal(err)
 		}
 		f := &tally{}
@@ -297,7 +298,7 @@ func TestACorruptSnapshotGivesWayToAnOlderOne(t *testing.T) {
 			t.Errorf("follower at %d %s", f.next, f.wrong)
 		}
 		for _, gone := range []string{names[i], "00000000000000000555"} {
-			if _, err := disk.Stat(dataDir + "/a-0/" + gone + snapshotSuffix); !errors.Is(err, fs.ErrNotExist) {
+			if _, err := disk.Stat(dataDir + "/a-0/" + gone + segment.SnapshotSuffix); !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("snapshot %s is still there: %v", gone, err)
 			}
 		}

@@ -3,6 +3,7 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 
 	"github.com/weirstream/weir/broker/internal/record"
@@ -19,7 +20,7 @@ func (l *Log) SetStartOffset(offset int64) error {
 	if offset > l.end.Load() {
 		return fmt.Errorf("%w: start %d, log ends at %d", ErrOffsetOutOfRange, offset, l.end.Load())
 	}
-	if !l.raiseStart(offset) && offset <= l.sureStart() {
+	if !l.raiseStart(offset) {
 		return nil
 	}
 	if err := l.dir.writeStarts(); err != nil {
@@ -27,9 +28,6 @@ func (l *Log) SetStartOffset(offset int64) error {
 	}
 	return l.retain()
 }
-
-// sureStart is the start that a power cut now would leave without the help of the checkpoint.
-func (l *Log) sureStart() int64 { return min(l.firstBase.Load(), (*l.segs.Load())[0].base) }
 
 // raiseStart moves the start up and reports whether it did.
 func (l *Log) raiseStart(to int64) bool {
@@ -64,7 +62,7 @@ func (l *Log) retain() error {
 		segs = *l.segs.Load()
 	}
 	rest := slices.Clone(segs[n:])
-	l.start.Store(max(l.start.Load(), rest[0].base))
+	l.start.Store(max(l.start.Load(), rest[0].Base))
 	l.epochs.cutStart(l.start.Load())
 	l.txns.cutAbortedStart(l.start.Load())
 	l.segs.Store(&rest)
@@ -74,7 +72,8 @@ func (l *Log) retain() error {
 		}
 	}
 	l.dir.schedule(l)
-	l.dir.logger.Info("segments deleted", "topic", l.tp.topic, "partition", l.tp.partition, "count", n, "start", l.start.Load())
+	l.dir.logger.Info("segments deleted", slog.String("log", l.tp.String()),
+		slog.Int("count", n), slog.Int64("start", l.start.Load()))
 	return nil
 }
 
@@ -88,9 +87,9 @@ func (l *Log) expired() (n int, err error) {
 		last := i == len(segs)-1
 		end := l.end.Load()
 		if !last {
-			end = segs[i+1].base
+			end = segs[i+1].Base
 		}
-		size := s.size.Load()
+		size := s.Size()
 		if end > l.hw.Load() || last && size == 0 {
 			break
 		}
@@ -110,16 +109,16 @@ func (l *Log) expired() (n int, err error) {
 
 // outlived tells whether the newest record of a segment is older than retention.ms. Without
 // timestamps the file's own time stands in.
-func (l *Log) outlived(s *segment, c *Config) (bool, error) {
+func (l *Log) outlived(s *segmentFile, c *Config) (bool, error) {
 	if !c.Delete || c.RetentionMs <= 0 {
 		return false, nil
 	}
-	if err := s.ready(c.IndexIntervalBytes); err != nil {
+	if err := s.Ready(c.IndexIntervalBytes); err != nil {
 		return false, err
 	}
-	newest, _ := s.largest()
+	newest, _ := s.Largest()
 	if newest == record.NoTimestamp {
-		info, err := l.dir.env.FS.Stat(s.log.path())
+		info, err := l.dir.env.FS.Stat(s.Log.Name())
 		if err != nil {
 			return false, fmt.Errorf("age of segment: %w", err)
 		}
@@ -158,7 +157,7 @@ func (l *Log) TruncateTo(offset int64) error {
 // cut does the work of TruncateTo. The caller holds all locks.
 func (l *Log) cut(offset int64) error {
 	segs := *l.segs.Load()
-	keep := slices.IndexFunc(segs, func(s *segment) bool { return s.base > offset })
+	keep := slices.IndexFunc(segs, func(s *segmentFile) bool { return s.Base > offset })
 	if keep < 0 {
 		keep = len(segs)
 	}
@@ -169,11 +168,11 @@ func (l *Log) cut(offset int64) error {
 		if err != nil {
 			return err
 		}
-		rest = []*segment{s}
+		rest = []*segmentFile{s}
 		l.start.Store(offset)
 	}
 	s := rest[len(rest)-1]
-	end := s.base
+	end := s.Base
 	if keep > 0 {
 		var err error
 		if end, err = l.cutSegment(s, offset); err != nil {
@@ -210,39 +209,39 @@ func (l *Log) cut(offset int64) error {
 }
 
 // cutSegment cuts the segment that becomes the last, syncs it and returns the log's end.
-func (l *Log) cutSegment(s *segment, offset int64) (end int64, err error) {
+func (l *Log) cutSegment(s *segmentFile, offset int64) (end int64, err error) {
 	interval := l.config.Load().IndexIntervalBytes
-	if s.size.Load() == 0 {
-		return s.base, nil
+	if s.Size() == 0 {
+		return s.Base, nil
 	}
-	if err := s.ready(interval); err != nil {
+	if err := s.Ready(interval); err != nil {
 		return 0, err
 	}
-	h, err := s.log.acquire(false)
+	h, err := s.Log.Acquire(false)
 	if err != nil {
 		return 0, err
 	}
-	defer s.log.release()
-	p, ok, err := s.findOffset(h, offset, s.size.Load(), interval)
+	defer s.Log.Release()
+	p, ok, err := s.FindOffset(h, offset, s.Size(), interval)
 	if err != nil {
 		return 0, err
 	}
 	if !ok {
-		return s.next.Load(), nil
+		return s.Next(), nil
 	}
-	end = s.base
-	s.size.Store(p.pos)
-	if err := h.Truncate(p.pos); err != nil {
+	end = s.Base
+	s.SetSize(p.Pos)
+	if err := h.Truncate(p.Pos); err != nil {
 		return 0, fmt.Errorf("cut segment: %w", err)
 	}
-	if p.pos > 0 {
+	if p.Pos > 0 {
 		if end, err = l.walk(s, h, end, false); err != nil {
 			return 0, err
 		}
-	} else if err := s.cutIndexes(0); err != nil {
+	} else if err := s.CutIndexes(0); err != nil {
 		return 0, err
 	}
-	s.next.Store(end)
+	s.SetNext(end)
 	if l.dir.faults.SkipSync {
 		return end, nil
 	}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/internal/env"
 )
 
@@ -48,7 +50,7 @@ func (d *Dir) Run(ctx context.Context) error {
 			d.removeTrash(false)
 		}
 		if err != nil && !errors.Is(err, ErrOffline) {
-			d.logger.Warn("upkeep of log directory failed", "dir", d.path, "error", err)
+			d.logger.Warn("upkeep of log directory failed", slog.String("dir", d.path), slog.Any("error", err))
 		}
 	}
 }
@@ -142,7 +144,7 @@ func (l *Log) candidate() (at int64, ok bool, err error) {
 	if l.closed.Load() || at == l.point.Load() || len(l.unsynced) > 0 || l.syncing {
 		return 0, false, nil
 	}
-	if err := l.dir.note("write index", l.active().flushIndexes()); err != nil {
+	if err := l.dir.note("write index", l.active().FlushIndexes()); err != nil {
 		return 0, false, err
 	}
 	if err := l.saveEpochs(); err != nil {
@@ -193,14 +195,13 @@ func (d *Dir) forgetPoints(t tp) error {
 	return nil
 }
 
-// writeStarts checkpoints the start offsets that the names of the segments do not tell for sure:
-// until a sync has covered the removal of older ones, those may be back after a power cut. The
+// writeStarts checkpoints the start offsets that the names of the segments do not tell. The
 // caller holds points.
 func (d *Dir) writeStarts() error {
 	offsets := d.present(d.starts)
 	for _, l := range d.openLogs() {
 		delete(offsets, l.tp)
-		if start := l.start.Load(); start > l.sureStart() {
+		if start := l.start.Load(); start > (*l.segs.Load())[0].Base {
 			offsets[l.tp] = start
 		}
 	}
@@ -264,20 +265,20 @@ func (l *Log) finish() error {
 	defer l.mu.Unlock()
 	s := l.active()
 	if s.trim {
-		h, err := s.log.acquire(false)
+		h, err := s.Log.Acquire(false)
 		if err != nil {
 			return l.dir.refuse("open segment", err)
 		}
-		defer s.log.release()
-		if err := h.Truncate(s.size.Load()); err != nil {
+		defer s.Log.Release()
+		if err := h.Truncate(s.Size()); err != nil {
 			return l.dir.refuse("trim segment", err)
 		}
 	}
-	if s.size.Load() > 0 {
-		s.noteTime()
-		l.unsynced = append(l.unsynced, s.prefix+indexSuffix, s.prefix+timeSuffix)
+	if s.Size() > 0 {
+		s.NoteTime()
+		l.unsynced = append(l.unsynced, s.Prefix+segment.IndexSuffix, s.Prefix+segment.TimeSuffix)
 	}
-	if err := l.dir.note("write index", s.flushIndexes()); err != nil {
+	if err := l.dir.note("write index", s.FlushIndexes()); err != nil {
 		return err
 	}
 	if l.end.Load() == 0 {
@@ -296,13 +297,11 @@ func (l *Log) release() {
 	}
 	for _, s := range l.dirty {
 		s.dirty = false
-		s.log.release()
+		s.Log.Release()
 	}
 	l.dirty, l.unsynced = nil, nil
 	for _, s := range *l.segs.Load() {
-		s.log.retire()
-		s.offsets.file.retire()
-		s.times.file.retire()
+		s.Retire()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"syscall"
 
@@ -26,13 +27,12 @@ type job struct {
 	segs   []synced // data files
 	small  []string
 	dirs   []string
-	first  int64 // base of the log's first segment
 	before int64 // SyncedOffset as the round found it
 }
 
 // synced is a segment with the size that the round covers.
 type synced struct {
-	seg  *segment
+	seg  *segmentFile
 	size int64
 	h    env.File
 }
@@ -144,13 +144,13 @@ func (l *Log) capture() (job, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.active()
-	j := job{log: l, mark: mark{s, l.end.Load(), s.size.Load()}, first: (*l.segs.Load())[0].base, before: l.synced.Load()}
+	j := job{log: l, mark: mark{s, l.end.Load(), s.Size()}, before: l.synced.Load()}
 	for _, s := range l.dirty {
-		h, err := s.log.acquire(false)
+		h, err := s.Log.Acquire(false)
 		if err != nil {
 			return j, err
 		}
-		j.segs = append(j.segs, synced{s, s.size.Load(), h})
+		j.segs = append(j.segs, synced{s, s.Size(), h})
 	}
 	j.small, l.unsynced = l.unsynced, nil
 	l.syncing = len(j.small) > 0
@@ -170,15 +170,12 @@ func (l *Log) covered(j *job, err error) {
 	defer l.mu.Unlock()
 	l.syncing = false
 	for _, s := range j.segs {
-		s.seg.log.release()
-		if err == nil && s.seg.dirty && s.seg.size.Load() == s.size {
+		s.seg.Log.Release()
+		if err == nil && s.seg.dirty && s.seg.Size() == s.size {
 			s.seg.dirty = false
-			s.seg.log.release()
-			l.dirty = slices.DeleteFunc(l.dirty, func(d *segment) bool { return d == s.seg })
+			s.seg.Log.Release()
+			l.dirty = slices.DeleteFunc(l.dirty, func(d *segmentFile) bool { return d == s.seg })
 		}
-	}
-	if err == nil {
-		l.firstBase.Store(j.first)
 	}
 	if err == nil && j.mark.offset > l.synced.Load() {
 		l.synced.Store(j.mark.offset)
@@ -220,13 +217,13 @@ func (d *Dir) makeDurable(jobs []job, n int) error {
 
 // syncFile syncs a file by name; one that is gone needs none.
 func (d *Dir) syncFile(name string) error {
-	f := d.files.file(name)
-	h, err := f.acquire(false)
+	f := d.files.File(name)
+	h, err := f.Acquire(false)
 	if err != nil {
 		return ignoreMissing(err)
 	}
-	defer f.retire()
-	defer f.release()
+	defer f.Retire()
+	defer f.Release()
 	return h.Sync()
 }
 
@@ -242,7 +239,7 @@ func (d *Dir) Err() error {
 func (d *Dir) fail(what string, err error) error {
 	failed := fmt.Errorf("%w: %s: %w", ErrOffline, what, err)
 	if d.failed.CompareAndSwap(nil, &failed) {
-		d.logger.Error("log directory is offline", "dir", d.path, "error", failed)
+		d.logger.Error("log directory is offline", slog.String("dir", d.path), slog.Any("error", failed))
 	}
 	select {
 	case d.wake <- struct{}{}: // the syncer tells the logs

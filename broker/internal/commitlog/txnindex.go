@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/internal/env"
 )
 
@@ -65,7 +66,7 @@ func (x *txnIndex) knows(last int64) bool {
 func (l *Log) writeAborted(t AbortedTxn) error {
 	segs := *l.segs.Load()
 	s := segs[holding(segs, t.Last)]
-	name := s.prefix + txnSuffix
+	name := s.Prefix + segment.TxnSuffix
 	f, err := l.dir.env.FS.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o640)
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
@@ -86,9 +87,9 @@ func (l *Log) writeAborted(t AbortedTxn) error {
 }
 
 // holding returns the index of the segment that holds an offset, 0 for an offset before all.
-func holding(segs []*segment, offset int64) int {
-	i, found := slices.BinarySearchFunc(segs, offset, func(s *segment, o int64) int {
-		return int(min(1, max(-1, s.base-o)))
+func holding(segs []*segmentFile, offset int64) int {
+	i, found := slices.BinarySearchFunc(segs, offset, func(s *segmentFile, o int64) int {
+		return int(min(1, max(-1, s.Base-o)))
 	})
 	if !found {
 		i--
@@ -110,7 +111,7 @@ func encodeTxn(t AbortedTxn) []byte {
 func (l *Log) loadAborted() error {
 	end := l.end.Load()
 	for _, s := range *l.segs.Load() {
-		data, err := env.ReadFile(l.dir.env.FS, s.prefix+txnSuffix)
+		data, err := env.ReadFile(l.dir.env.FS, s.Prefix+segment.TxnSuffix)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -123,7 +124,7 @@ func (l *Log) loadAborted() error {
 				ProducerID: int64(be.Uint64(data[2:])), First: int64(be.Uint64(data[10:])),
 				Last: int64(be.Uint64(data[18:])), LastStable: int64(be.Uint64(data[26:])),
 			}
-			if be.Uint16(data) != 0 || t.First > t.Last || t.Last < s.base || t.Last >= end || l.txns.knows(t.Last) {
+			if be.Uint16(data) != 0 || t.First > t.Last || t.Last < s.Base || t.Last >= end || l.txns.knows(t.Last) {
 				break
 			}
 			l.txns.list = append(l.txns.list, t)
@@ -145,11 +146,11 @@ func (l *Log) cutAborted(end int64) error {
 	s := l.active()
 	var data []byte
 	for _, t := range l.txns.list {
-		if t.Last >= s.base {
+		if t.Last >= s.Base {
 			data = append(data, encodeTxn(t)...)
 		}
 	}
-	name := s.prefix + txnSuffix
+	name := s.Prefix + segment.TxnSuffix
 	l.unsynced = append(l.unsynced, name)
 	l.newFiles = true
 	return env.WriteFile(l.dir.env.FS, name, data)

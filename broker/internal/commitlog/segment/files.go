@@ -1,4 +1,4 @@
-package commitlog
+package segment
 
 import (
 	"fmt"
@@ -8,44 +8,47 @@ import (
 	"github.com/weirstream/weir/internal/env"
 )
 
-// files bounds how many files are open. A file is opened when it is acquired and stays open
+// Pool bounds how many files are open. A file is opened when it is acquired and stays open
 // while anyone holds it; of those that nobody holds, the least recently used are closed.
-type files struct {
-	fs   env.FS
-	max  int
-	mu   sync.Mutex
-	open int
-	idle file // head of a ring: oldest next, newest prev
+type Pool struct {
+	fs    env.FS
+	max   int
+	mu    sync.Mutex
+	open  int
+	scans sync.Pool // of *Scanner
+	idle  File      // head of a ring: oldest next, newest prev
 }
 
-func newFiles(fsys env.FS, limit int) *files {
-	p := &files{fs: fsys, max: limit}
+// NewPool returns a pool that holds at most limit files open, but for those in use.
+func NewPool(fsys env.FS, limit int) *Pool {
+	p := &Pool{fs: fsys, max: limit}
 	p.idle.prev, p.idle.next = &p.idle, &p.idle
 	return p
 }
 
-// file is one file by name; its fields are guarded by the pool.
-type file struct {
-	pool       *files
+// File is one file by name. It is safe for concurrent use; its fields are guarded by the pool.
+type File struct {
+	pool       *Pool
 	name       string
 	handle     env.File
 	refs       int
-	prev, next *file // in the ring while open and idle
+	prev, next *File // in the ring while open and idle
 	retired    bool
 }
 
-func (p *files) file(name string) *file { return &file{pool: p, name: name} }
+// File returns a file by name; opening waits for Acquire.
+func (p *Pool) File(name string) *File { return &File{pool: p, name: name} }
 
-func (f *file) unlink() {
+func (f *File) unlink() {
 	if f.next != nil {
 		f.prev.next, f.next.prev = f.next, f.prev
 		f.prev, f.next = nil, nil
 	}
 }
 
-// acquire opens the file if need be, creating it if it is missing and create is set. Each
+// Acquire opens the file if need be, creating it if it is missing and create is set. Each
 // success needs one release, until which the handle stays open.
-func (f *file) acquire(create bool) (env.File, error) {
+func (f *File) Acquire(create bool) (env.File, error) {
 	p := f.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -67,7 +70,8 @@ func (f *file) acquire(create bool) (env.File, error) {
 	return f.handle, nil
 }
 
-func (f *file) release() {
+// Release gives back what Acquire returned.
+func (f *File) Release() {
 	p := f.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,14 +89,14 @@ func (f *file) release() {
 }
 
 // evict closes idle files until at most n are open. The caller holds the mutex.
-func (p *files) evict(n int) {
+func (p *Pool) evict(n int) {
 	for p.open > n && p.idle.next != &p.idle {
 		p.idle.next.close()
 	}
 }
 
-// close closes an idle file. What is in it was synced or need not be, so an error tells nothing.
-func (f *file) close() {
+// close closes an idle File. What is in it was synced or need not be, so an error tells nothing.
+func (f *File) close() {
 	f.unlink()
 	if f.handle != nil {
 		_ = f.handle.Close()
@@ -101,8 +105,8 @@ func (f *file) close() {
 	}
 }
 
-// retire closes the file as soon as nobody holds it, and never keeps it open again.
-func (f *file) retire() {
+// Retire closes the file as soon as nobody holds it, and never keeps it open again.
+func (f *File) Retire() {
 	f.pool.mu.Lock()
 	defer f.pool.mu.Unlock()
 	f.retired = true
@@ -111,8 +115,8 @@ func (f *file) retire() {
 	}
 }
 
-// rename moves the file on disk; holders keep theirs.
-func (f *file) rename(to string) error {
+// Rename moves the file on disk; holders keep theirs.
+func (f *File) Rename(to string) error {
 	f.pool.mu.Lock()
 	defer f.pool.mu.Unlock()
 	if err := f.pool.fs.Rename(f.name, to); err != nil {
@@ -122,8 +126,16 @@ func (f *file) rename(to string) error {
 	return nil
 }
 
-func (f *file) path() string {
+// Name is where the file is now.
+func (f *File) Name() string {
 	f.pool.mu.Lock()
 	defer f.pool.mu.Unlock()
 	return f.name
+}
+
+// Open is the number of files that are open.
+func (p *Pool) Open() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.open
 }

@@ -1,4 +1,4 @@
-package commitlog
+package segment
 
 import (
 	"encoding/binary"
@@ -25,7 +25,7 @@ const (
 // where a reader at the log's end finds them; they reach the file in bunches, because whatever
 // the file lacks is found again in the log.
 type index struct {
-	file    *file
+	file    *File
 	width   int
 	mu      sync.Mutex
 	count   int    // entries in all
@@ -60,11 +60,11 @@ func (x *index) flush() error {
 	if n == 0 {
 		return nil
 	}
-	h, err := x.file.acquire(true)
+	h, err := x.file.Acquire(true)
 	if err != nil {
 		return err
 	}
-	defer x.file.release()
+	defer x.file.Release()
 	if _, err := h.WriteAt(x.tail[len(x.tail)-n:], int64(x.flushed*x.width)); err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
@@ -92,14 +92,14 @@ func (x *index) cut(n int) error {
 	x.tail = x.tail[:max(0, n-before)*x.width]
 	x.count = n
 	x.flushed = min(x.flushed, n)
-	h, err := x.file.acquire(false)
+	h, err := x.file.Acquire(false)
 	if errors.Is(err, fs.ErrNotExist) && n == 0 {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer x.file.release()
+	defer x.file.Release()
 	if err := h.Truncate(int64(x.flushed * x.width)); err != nil {
 		return fmt.Errorf("cut index: %w", err)
 	}
@@ -113,7 +113,7 @@ func (x *index) load(torn bool, ok func(prev, entry []byte) bool) (sound bool, e
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.count, x.flushed, x.tail = 0, 0, nil
-	data, err := env.ReadFile(x.file.pool.fs, x.file.path())
+	data, err := env.ReadFile(x.file.pool.fs, x.file.Name())
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	}
@@ -154,15 +154,15 @@ func (x *index) search(before func(entry []byte) bool) (n int, last [timeWidth]b
 	if from == 0 {
 		return 0, last, nil
 	}
-	h, err := x.file.acquire(false)
+	h, err := x.file.Acquire(false)
 	if err != nil {
 		return 0, last, err
 	}
-	defer x.file.release()
+	defer x.file.Release()
 	entry := make([]byte, x.width)
 	read := func(i int) {
 		if err == nil {
-			err = readFull(h, entry, int64(i*x.width))
+			err = ReadFull(h, entry, int64(i*x.width))
 		}
 	}
 	n = sort.Search(from, func(i int) bool { read(i); return err != nil || !before(entry) })

@@ -1,4 +1,4 @@
-package commitlog
+package segment
 
 import (
 	"errors"
@@ -15,19 +15,19 @@ const (
 	maxBatch = 256 << 20
 )
 
-// scanner walks the batches of a segment's file without decoding them. Its buffer is reused:
-// what next returns is valid until the following call.
-type scanner struct {
+// Scanner walks the batches of a segment's file without decoding them. Its buffer is reused:
+// what Next returns is valid until the following call.
+type Scanner struct {
 	src   io.ReaderAt
-	pos   int64 // of the batch that next returns
+	pos   int64 // of the batch that Next returns
 	end   int64
 	chunk int
-	whole bool // next returns whole batches, else only their headers
+	whole bool // Next returns whole batches, else only their headers
 	buf   []byte
 	at    int64 // file position of buf[0]
 }
 
-func (s *scanner) reset(src io.ReaderAt, from, end int64, whole bool) {
+func (s *Scanner) reset(src io.ReaderAt, from, end int64, whole bool) {
 	s.src, s.pos, s.end, s.whole, s.at = src, from, end, whole, from
 	s.buf = s.buf[:0]
 	s.chunk = headerChunk
@@ -36,9 +36,9 @@ func (s *scanner) reset(src io.ReaderAt, from, end int64, whole bool) {
 	}
 }
 
-// next returns the batch at pos and moves behind it. The error is io.EOF at the end, wraps
+// Next returns the batch at pos and moves behind it. The error is io.EOF at the end, wraps
 // record.ErrShort or record.ErrCorrupt for bytes that are no batch, or is one of reading.
-func (s *scanner) next() (b record.Batch, pos int64, err error) {
+func (s *Scanner) Next() (b record.Batch, pos int64, err error) {
 	pos = s.pos
 	if pos >= s.end {
 		return nil, pos, io.EOF
@@ -68,7 +68,7 @@ func (s *scanner) next() (b record.Batch, pos int64, err error) {
 }
 
 // bytes returns n bytes at pos; n was checked against end.
-func (s *scanner) bytes(n int) ([]byte, error) {
+func (s *Scanner) bytes(n int) ([]byte, error) {
 	if off := s.pos - s.at; off >= 0 && off+int64(n) <= int64(len(s.buf)) {
 		return s.buf[off : off+int64(n)], nil
 	}
@@ -77,15 +77,15 @@ func (s *scanner) bytes(n int) ([]byte, error) {
 		s.buf = make([]byte, want)
 	}
 	s.buf, s.at = s.buf[:want], s.pos
-	if err := readFull(s.src, s.buf, s.pos); err != nil {
+	if err := ReadFull(s.src, s.buf, s.pos); err != nil {
 		s.buf = s.buf[:0]
 		return nil, err
 	}
 	return s.buf[:n], nil
 }
 
-// readFull reads all of p; an early end of the file means that it was cut underneath the reader.
-func readFull(src io.ReaderAt, p []byte, off int64) error {
+// ReadFull reads all of p; an early end of the file means that it was cut underneath the reader.
+func ReadFull(src io.ReaderAt, p []byte, off int64) error {
 	n, err := src.ReadAt(p, off)
 	if n == len(p) {
 		return nil
@@ -96,8 +96,8 @@ func readFull(src io.ReaderAt, p []byte, off int64) error {
 	return fmt.Errorf("read log: %w", err)
 }
 
-// isDamage tells bytes that are no batch from trouble in reading them.
-func isDamage(err error) bool {
+// IsDamage tells bytes that are no batch from trouble in reading them.
+func IsDamage(err error) bool {
 	return errors.Is(err, record.ErrShort) || errors.Is(err, record.ErrCorrupt) ||
 		errors.Is(err, record.ErrInvalid) || errors.Is(err, record.ErrOldFormat)
 }

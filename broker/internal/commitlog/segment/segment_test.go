@@ -1,0 +1,123 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"testing"
+
+	"github.com/weirstream/weir/broker/internal/record"
+	"github.com/weirstream/weir/internal/env"
+)
+
+func TestThePoolClosesTheLeastRecentlyUsed(t *testing.T) {
+	p := NewPool(env.NewMemFS(), 3)
+	files := make([]*File, 6)
+	for i := range files {
+		files[i] = p.File(fmt.Sprint("/f", i))
+		if _, err := files[i].Acquire(true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p.Open() != 6 {
+		t.Errorf("%d open while all are held", p.Open())
+	}
+	for _, f := range files {
+		f.Release()
+	}
+	if p.Open() != 3 || files[2].handle != nil || files[3].handle == nil {
+		t.Errorf("%d open", p.Open())
+	}
+	if _, err := files[3].Acquire(false); err != nil {
+		t.Fatal(err)
+	}
+	files[3].Retire()
+	if files[3].handle == nil {
+		t.Error("a held file was closed")
+	}
+	files[3].Release()
+	if files[3].handle != nil || p.Open() != 2 {
+		t.Errorf("a retired file stays open, %d in all", p.Open())
+	}
+	if _, err := p.File("/missing").Acquire(false); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing: %v", err)
+	}
+}
+
+// filled returns a segment of n batches of one record with timestamps 1000+i, written but for
+// index entries that are in memory.
+func filled(t *testing.T, n, interval int) *Segment {
+	t.Helper()
+	s := New(NewPool(env.NewMemFS(), 10), "/", 5)
+	h, err := s.Log.Acquire(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Log.Release)
+	pos := int64(0)
+	for i := range n {
+		b := record.NewBuilder(record.Options{BaseOffset: 5 + int64(i)})
+		b.Append(int64(1000+i), nil, []byte("value"), nil)
+		batch := b.Build()
+		if _, err := h.WriteAt(batch, pos); err != nil {
+			t.Fatal(err)
+		}
+		s.Note(batch, pos, interval)
+		pos += int64(len(batch))
+		s.Publish(batch.NextOffset(), pos)
+	}
+	return s
+}
+
+func TestIndexesFindTheSameInMemoryAndOnDisk(t *testing.T) {
+	const n = 5000 // more entries than are kept in memory
+	s := filled(t, n, 0)
+	for _, when := range []string{"in memory", "written", "forgotten", "loaded"} {
+		switch when {
+		case "written":
+			if err := s.FlushIndexes(); err != nil {
+				t.Fatal(err)
+			}
+		case "forgotten":
+			if err := s.Seal(); err != nil {
+				t.Fatal(err)
+			}
+		case "loaded":
+			s.Loaded(false)
+			if err := s.Ready(0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h, err := s.Log.Acquire(false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := int64(0); i < n; i += 97 {
+			p, ok, err := s.FindOffset(h, 5+i, s.Size(), 0)
+			if err != nil || !ok || p.Base != 5+i {
+				t.Errorf("%s: offset %d found at %d, %v", when, 5+i, p.Base, err)
+			}
+			if o, err := s.BeforeTime(1000 + i); err != nil || o > 5+i || o < 5+i-2 {
+				t.Errorf("%s: timestamp %d begins at %d, %v", when, 1000+i, o, err)
+			}
+			if end, err := s.Boundary(h, 0, p.Pos+int64(p.Size)+3); err != nil || end != p.Pos+int64(p.Size) {
+				t.Errorf("%s: boundary %d, want %d, %v", when, end, p.Pos+int64(p.Size), err)
+			}
+		}
+		s.Log.Release()
+		if ts, at := s.Largest(); ts != 1000+n-1 || at != 5+n-1 {
+			t.Errorf("%s: largest timestamp %d at %d", when, ts, at)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	if got := Name(42, LogSuffix); got != "00000000000000000042.log" {
+		t.Error(got)
+	}
+	for _, name := range []string{"42.log", "00000000000000000042", "0000000000000000004x.log", "99999999999999999999.log"} {
+		if base, _, ok := ParseName(name); ok {
+			t.Errorf("%s is taken for %d", name, base)
+		}
+	}
+}
