@@ -398,6 +398,10 @@ func scripts() []script {
 				w.append("a", int32(i), 2)
 			}
 			w.sync("a")
+			if segs := *w.logs["a"].segs.Load(); len(segs) > 1 {
+				w.deleteRecords("a", segs[1].Base)
+				w.checkpoint()
+			}
 			w.deleteRecords("a", w.logs["a"].EndOffset())
 			w.append("a", 9, 4)
 			w.sync("a")

@@ -34,7 +34,9 @@ type Log struct {
 	hw     atomic.Int64
 	mark   atomic.Pointer[mark]
 	closed atomic.Bool
-	epochs epochs
+	// firstBase is the base of the first segment as the last sync has left it.
+	firstBase atomic.Int64
+	epochs    epochs
 
 	mu       sync.Mutex
 	dirty    []*segmentFile // with unsynced bytes, oldest first

@@ -93,6 +93,9 @@ func (l *Log) restore(entries []fs.DirEntry, start int64) error {
 	if err := l.beginAt(start); err != nil {
 		return err
 	}
+	if l.newFiles = l.newFiles || !l.dir.clean && start > 0; !l.newFiles {
+		l.firstBase.Store((*l.segs.Load())[0].Base)
+	}
 	l.epochs.cutEnd(l.end.Load())
 	l.epochs.cutStart(l.start.Load())
 	if err := l.loadAborted(); err != nil {

@@ -20,7 +20,7 @@ func (l *Log) SetStartOffset(offset int64) error {
 	if offset > l.end.Load() {
 		return fmt.Errorf("%w: start %d, log ends at %d", ErrOffsetOutOfRange, offset, l.end.Load())
 	}
-	if !l.raiseStart(offset) {
+	if !l.raiseStart(offset) && offset <= l.sureStart() {
 		return nil
 	}
 	if err := l.dir.writeStarts(); err != nil {
@@ -28,6 +28,9 @@ func (l *Log) SetStartOffset(offset int64) error {
 	}
 	return l.retain()
 }
+
+// sureStart is the start that a power cut now would leave without the help of the checkpoint.
+func (l *Log) sureStart() int64 { return min(l.firstBase.Load(), (*l.segs.Load())[0].Base) }
 
 // raiseStart moves the start up and reports whether it did.
 func (l *Log) raiseStart(to int64) bool {

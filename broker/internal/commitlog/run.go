@@ -195,13 +195,14 @@ func (d *Dir) forgetPoints(t tp) error {
 	return nil
 }
 
-// writeStarts checkpoints the start offsets that the names of the segments do not tell. The
+// writeStarts checkpoints the start offsets that the names of the segments do not tell for sure:
+// until a sync has covered the removal of older ones, those may be back after a power cut. The
 // caller holds points.
 func (d *Dir) writeStarts() error {
 	offsets := d.present(d.starts)
 	for _, l := range d.openLogs() {
 		delete(offsets, l.tp)
-		if start := l.start.Load(); start > (*l.segs.Load())[0].Base {
+		if start := l.start.Load(); start > l.sureStart() {
 			offsets[l.tp] = start
 		}
 	}

@@ -27,6 +27,7 @@ type job struct {
 	segs   []synced // data files
 	small  []string
 	dirs   []string
+	first  int64 // base of the log's first segment
 	before int64 // SyncedOffset as the round found it
 }
 
@@ -144,7 +145,7 @@ func (l *Log) capture() (job, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.active()
-	j := job{log: l, mark: mark{s, l.end.Load(), s.Size()}, before: l.synced.Load()}
+	j := job{log: l, mark: mark{s, l.end.Load(), s.Size()}, first: (*l.segs.Load())[0].Base, before: l.synced.Load()}
 	for _, s := range l.dirty {
 		h, err := s.Log.Acquire(false)
 		if err != nil {
@@ -176,6 +177,9 @@ func (l *Log) covered(j *job, err error) {
 			s.seg.Log.Release()
 			l.dirty = slices.DeleteFunc(l.dirty, func(d *segmentFile) bool { return d == s.seg })
 		}
+	}
+	if err == nil {
+		l.firstBase.Store(j.first)
 	}
 	if err == nil && j.mark.offset > l.synced.Load() {
 		l.synced.Store(j.mark.offset)
