@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -83,9 +84,7 @@ func (r *replicas) reconcile(_ context.Context, from, to *metadata.Image) error 
 	delta := metadata.Diff(from, to)
 	next := map[string]*held{}
 	if all := r.held.Load(); all != nil {
-		for topic, h := range *all {
-			next[topic] = h
-		}
+		maps.Copy(next, *all)
 	}
 	for _, t := range delta.Deleted {
 		r.drop(next, t)

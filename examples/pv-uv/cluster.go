@@ -55,7 +55,7 @@ func (p *program) createTopics(ctx context.Context, partitions int32) error {
 	for key, value := range keepForever() {
 		configs[key] = &value
 	}
-	configs["message.timestamp.type"] = kadm.StringPtr("CreateTime")
+	configs["message.timestamp.type"] = new("CreateTime")
 	created, err := kadm.NewClient(client).CreateTopics(ctx, partitions, -1, configs, p.names.views, p.names.output)
 	if err != nil {
 		return fmt.Errorf("create topics: %w", err)
@@ -76,7 +76,7 @@ func (p *program) show(ctx context.Context, parts *errgroup.Group) {
 	} else {
 		parts.Go(func() error {
 			return p.tally.web(ctx, p.http, func(at string) {
-				fmt.Fprintf(p.stderr, "charts are at %s\n", at)
+				say(p.stderr, "charts are at %s\n", at)
 				url <- at
 			})
 		})

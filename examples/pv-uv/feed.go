@@ -36,7 +36,7 @@ func (f *feeder) feed(ctx context.Context, in source) (valid, bad int64, err err
 	if err != nil {
 		return 0, 0, err
 	}
-	defer lines.Close()
+	defer func() { _ = lines.Close() }()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	pace := newPacer(f.rate)

@@ -17,13 +17,17 @@ const generatedLines = 20_000
 func generated(o options) source {
 	s := source{name: "generated traffic", fingerprint: "generated", live: !o.once}
 	s.open = func() (io.ReadCloser, error) {
-		g := &generator{rng: rand.New(rand.NewPCG(2015, 5)), now: time.Date(2015, 5, 17, 10, 5, 0, 0, time.UTC), left: generatedLines}
+		g := &generator{rng: random(2015), now: time.Date(2015, 5, 17, 10, 5, 0, 0, time.UTC), left: generatedLines}
 		if s.live {
-			g.rng, g.left, g.clock = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())), -1, time.Now
+			g.rng, g.left, g.clock = random(uint64(time.Now().UnixNano())), -1, time.Now
 		}
 		return io.NopCloser(g), nil
 	}
 	return s
+}
+
+func random(seed uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, 5)) //nolint:gosec // traffic is no secret
 }
 
 // generator writes access log lines for as long as it is read.

@@ -44,7 +44,7 @@ func openSource(o options, stdin io.Reader) (source, error) {
 		})
 	}
 	return checked(o.input, func() (io.ReadCloser, error) {
-		f, err := os.Open(o.input)
+		f, err := os.Open(o.input) //nolint:gosec // the user names the file to read
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +98,7 @@ func checked(name string, open func() (io.ReadCloser, error)) (source, error) {
 	if err != nil {
 		return source{}, fmt.Errorf("-input %s: %w", name, err)
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	sum := sha256.New()
 	head := make([]byte, 64<<10)
 	n, err := io.ReadFull(io.TeeReader(in, sum), head)
@@ -145,14 +145,12 @@ func eachLine(in io.Reader, f func(number int64, line []byte) error) error {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
-		if err != nil && len(line) == 0 {
+		last := err != nil
+		if last && len(line) == 0 {
 			return nil
 		}
-		if ferr := f(number, trimEnd(line)); ferr != nil {
-			return ferr
-		}
-		if err != nil {
-			return nil
+		if err := f(number, trimEnd(line)); err != nil || last {
+			return err
 		}
 	}
 }

@@ -32,7 +32,7 @@ func main() {
 	case errors.Is(err, errUsage):
 		os.Exit(2)
 	default:
-		fmt.Fprintln(os.Stderr, "pv-uv: "+err.Error())
+		say(os.Stderr, "pv-uv: %v\n", err)
 		os.Exit(1)
 	}
 }
@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	brokers := strings.Split(o.brokers, ",")
 	end := func() error { return nil }
 	if o.brokers == "" {
-		fmt.Fprintf(stderr, "data is in %s\n", o.data)
+		say(stderr, "data is in %s\n", o.data)
 		if brokers, end, err = embedBroker(ctx, o.data); err != nil {
 			return err
 		}
@@ -113,7 +113,7 @@ func (p *program) feed(ctx context.Context, partitions int, app *streams.App) er
 	if err != nil {
 		return ignoreEnd(ctx, err)
 	}
-	fmt.Fprintf(p.stderr, "%s: %d lines counted, %d lines are not valid\n", p.in.name, valid, bad)
+	say(p.stderr, "%s: %d lines counted, %d lines are not valid\n", p.in.name, valid, bad)
 	if p.once {
 		return p.drain(ctx, app)
 	}

@@ -26,7 +26,7 @@ func counter(text string) []string {
 	type key struct{ window, page string }
 	views := map[key]int{}
 	visitors := map[key]map[string]bool{}
-	for _, line := range strings.Split(text, "\n") {
+	for line := range strings.SplitSeq(text, "\n") {
 		m := pattern.FindStringSubmatch(line)
 		if m == nil {
 			continue
@@ -35,7 +35,7 @@ func counter(text string) []string {
 		if err != nil {
 			continue
 		}
-		page := strings.SplitN(m[3], "?", 2)[0]
+		page, _, _ := strings.Cut(m[3], "?")
 		if page == "*" {
 			page = "/*"
 		}

@@ -31,17 +31,17 @@ func (t *tally) table(url string) string {
 	s := t.snapshot()
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "WINDOW (UTC)\tVIEWS\tVISITORS")
+	_, _ = fmt.Fprintln(w, "WINDOW (UTC)\tVIEWS\tVISITORS")
 	for _, l := range s.Windows[max(0, len(s.Windows)-10):] {
-		fmt.Fprintf(w, "%s\t%d\t%d\n", strings.NewReplacer("T", " ", "Z", "").Replace(l.Window), l.PV, l.UV)
+		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\n", strings.NewReplacer("T", " ", "Z", "").Replace(l.Window), l.PV, l.UV)
 	}
-	fmt.Fprintln(w, "\nTOP PAGES\tVIEWS\tVISITORS")
+	_, _ = fmt.Fprintln(w, "\nTOP PAGES\tVIEWS\tVISITORS")
 	for _, l := range s.Top {
-		fmt.Fprintf(w, "%.60s\t%d\t%d\n", printableRunes(l.Page), l.PV, l.UV)
+		_, _ = fmt.Fprintf(w, "%.60s\t%d\t%d\n", printableRunes(l.Page), l.PV, l.UV)
 	}
 	_ = w.Flush()
 	if url != "" {
-		fmt.Fprintf(&b, "\ncharts: %s\n", url)
+		_, _ = fmt.Fprintf(&b, "\ncharts: %s\n", url)
 	}
 	return b.String()
 }
@@ -65,3 +65,6 @@ func isTerminal(out io.Writer) bool {
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
+
+// say tells people something; that nobody listens is no reason to stop.
+func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
