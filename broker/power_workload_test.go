@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"golang.org/x/sync/errgroup"
@@ -41,6 +42,8 @@ type powerCut struct {
 	made *promises
 	at   string
 	seed uint64
+	// starting: the node was coming up; loading: it was reading its groups.
+	starting, loading bool
 }
 
 // capture looks at the disk now. The caller holds the lock of made, so that nothing
@@ -81,14 +84,14 @@ func (w *workload) promise(f func(m *promises)) {
 	f(w.made)
 }
 
-// runWorkload runs a seeded workload on a disk that lies to the node as lie says,
-// and returns its power cuts.
-func runWorkload(t testing.TB, seed uint64, steps, rate int, lie func(*env.MemFS) env.FS) []powerCut {
+// runWorkload runs a seeded workload on a disk as the node is to see it, and returns
+// its power cuts.
+func runWorkload(t testing.TB, seed uint64, steps, rate int, shown func(*env.MemFS) env.FS) []powerCut {
 	t.Helper()
 	disk := env.NewMemFS()
 	w := &workload{disk: disk, seed: seed, steps: steps, rate: rate, made: newPromises(), rng: rand.New(rand.NewPCG(seed, 0))}
 	disk.OnOp(w.cut)
-	node, err := powerOn(lie(disk))
+	node, err := powerOn(shown(disk))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,8 +157,9 @@ func (w *workload) values(at tp, n int) []string {
 
 func batchOf(producer *record.Producer, values []string) []byte {
 	b := record.NewBuilder(record.Options{Producer: producer})
-	for i, v := range values {
-		b.Append(1_700_000_000_000+int64(i), []byte("k"), []byte(v), nil)
+	now := time.Now().UnixMilli() // an older record would be retained away
+	for _, v := range values {
+		b.Append(now, []byte("k"), []byte(v), nil)
 	}
 	return b.Build()
 }
