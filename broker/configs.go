@@ -9,6 +9,7 @@ import (
 	"github.com/weirstream/weir/broker/internal/commitlog"
 	"github.com/weirstream/weir/broker/internal/metadata"
 	"github.com/weirstream/weir/broker/internal/partition"
+	"github.com/weirstream/weir/internal/compress"
 	"github.com/weirstream/weir/internal/config"
 )
 
@@ -86,17 +87,35 @@ func (v topicValues) log(internal bool) commitlog.Config {
 // partition returns what the rules of a partition need to know. Internal topics
 // are walked record by record.
 func (v topicValues) partition(internal bool) partition.Config {
+	codec, recompress := v.codec()
+	maxBytes := v.int("max.message.bytes")
 	return partition.Config{
 		Durability:      v.durability(internal),
 		MinISR:          v.minISR(internal),
-		MaxMessageBytes: int(v.int("max.message.bytes")),
+		MaxMessageBytes: int(maxBytes),
 		LogAppendTime:   v.is("message.timestamp.type", "LogAppendTime"),
 		BeforeMax:       limitMillis(v.int("message.timestamp.before.max.ms")),
 		AfterMax:        limitMillis(v.int("message.timestamp.after.max.ms")),
 		Compact:         v.cleans("compact"),
 		Delete:          v.cleans("delete"),
 		Deep:            internal || v.is("weir.batch.validation", "deep"),
+		Recompress:      recompress,
+		Codec:           codec,
+		MaxDecompressed: int(min(max(maxBytes, leastDecompressed)*ratioDecompressed, partition.DefaultMaxDecompressed)),
 	}
+}
+
+// What a batch whose records are walked may decompress to: so many times the largest batch of the
+// topic, which is taken for no less than leastDecompressed bytes.
+const (
+	leastDecompressed = 64 << 10
+	ratioDecompressed = 64
+)
+
+// codec is the one that batches are stored under, and false where that is the producer's choice.
+func (v topicValues) codec() (compress.Codec, bool) {
+	codec, err := compress.Parse(v.text("compression.type"))
+	return codec, err == nil
 }
 
 // minISR is what the topic asks for, clamped to the one replica there is on

@@ -20,6 +20,7 @@ func servedTopicKeys() []config.Key {
 		{Name: "index.interval.bytes", Type: config.Int, Default: "4096", Min: new(int64(0)), Synonyms: []string{"log.index.interval.bytes"}, Doc: "How many bytes lie between two index entries."},
 		{Name: "min.insync.replicas", Type: config.Int, Default: "1", Min: new(int64(1)), Synonyms: []string{"min.insync.replicas"}, Doc: "How many replicas must be in sync for acks=all."},
 		{Name: "max.message.bytes", Type: config.Int, Default: "1048588", Min: new(int64(0)), Synonyms: []string{"message.max.bytes"}, Doc: "The largest record batch, as it is sent."},
+		{Name: "compression.type", Type: config.String, Default: "producer", OneOf: codecNames(), Synonyms: []string{"compression.type"}, Doc: "How batches are stored: producer keeps them as they were sent, other codecs compress them anew."},
 		{Name: "message.timestamp.type", Type: config.String, Default: "CreateTime", OneOf: []string{"CreateTime", "LogAppendTime"}, Synonyms: []string{"log.message.timestamp.type"}, Doc: "Whose clock stamps a record."},
 		{Name: "message.timestamp.before.max.ms", Type: config.Long, Default: "9223372036854775807", Min: new(int64(0)), Synonyms: []string{"log.message.timestamp.before.max.ms"}, Doc: "How far behind the broker's clock a record may be stamped."},
 		{Name: "message.timestamp.after.max.ms", Type: config.Long, Default: "3600000", Min: new(int64(0)), Synonyms: []string{"log.message.timestamp.after.max.ms"}, Doc: "How far ahead of the broker's clock a record may be stamped."},
@@ -32,18 +33,21 @@ func servedTopicKeys() []config.Key {
 	}
 }
 
+// codecNames are the values of compression.type.
+func codecNames() []string {
+	return []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"}
+}
+
 // ignoredTopicKeys are accepted, kept and shown, without effect on this node.
 func ignoredTopicKeys() []config.Key {
-	const stored = "records are stored as the producer sent them"
+	const levels = "records that are compressed anew get the default level of their codec"
 	const cleaner = "compaction is not served yet; compacted topics keep every record"
 	const single = "a single node does not replicate"
 	const tiered = "tiered storage is not part of Weir"
-	codecs := []string{"uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"}
 	return []config.Key{
-		{Name: "compression.type", Type: config.String, Default: "producer", OneOf: codecs, Synonyms: []string{"compression.type"}, Ignored: stored},
-		{Name: "compression.gzip.level", Type: config.Int, Default: "-1", Min: new(int64(-1)), Max: new(int64(9)), Synonyms: []string{"compression.gzip.level"}, Ignored: stored},
-		{Name: "compression.lz4.level", Type: config.Int, Default: "9", Min: new(int64(1)), Max: new(int64(17)), Synonyms: []string{"compression.lz4.level"}, Ignored: stored},
-		{Name: "compression.zstd.level", Type: config.Int, Default: "3", Min: new(int64(-131072)), Max: new(int64(22)), Synonyms: []string{"compression.zstd.level"}, Ignored: stored},
+		{Name: "compression.gzip.level", Type: config.Int, Default: "-1", Min: new(int64(-1)), Max: new(int64(9)), Synonyms: []string{"compression.gzip.level"}, Ignored: levels},
+		{Name: "compression.lz4.level", Type: config.Int, Default: "9", Min: new(int64(1)), Max: new(int64(17)), Synonyms: []string{"compression.lz4.level"}, Ignored: levels},
+		{Name: "compression.zstd.level", Type: config.Int, Default: "3", Min: new(int64(-131072)), Max: new(int64(22)), Synonyms: []string{"compression.zstd.level"}, Ignored: levels},
 		{Name: "delete.retention.ms", Type: config.Long, Default: "86400000", Min: new(int64(0)), Synonyms: []string{"log.cleaner.delete.retention.ms"}, Ignored: cleaner},
 		{Name: "min.cleanable.dirty.ratio", Type: config.Double, Default: "0.5", Min: new(int64(0)), Max: new(int64(1)), Synonyms: []string{"log.cleaner.min.cleanable.ratio"}, Ignored: cleaner},
 		{Name: "min.compaction.lag.ms", Type: config.Long, Default: "0", Min: new(int64(0)), Synonyms: []string{"log.cleaner.min.compaction.lag.ms"}, Ignored: cleaner},
@@ -75,6 +79,7 @@ func topicDefaultKeys() []config.Key {
 		{Name: "log.index.interval.bytes", Type: config.Int, Default: "4096", Min: new(int64(0)), Dynamic: true, Doc: "The default of index.interval.bytes."},
 		{Name: "min.insync.replicas", Type: config.Int, Default: "1", Min: new(int64(1)), Dynamic: true, Doc: "The default of the topic key of the same name."},
 		{Name: "message.max.bytes", Type: config.Int, Default: "1048588", Min: new(int64(0)), Dynamic: true, Doc: "The default of max.message.bytes."},
+		{Name: "compression.type", Type: config.String, Default: "producer", OneOf: codecNames(), Dynamic: true, Doc: "The default of the topic key of the same name."},
 		{Name: "log.message.timestamp.type", Type: config.String, Default: "CreateTime", OneOf: []string{"CreateTime", "LogAppendTime"}, Dynamic: true, Doc: "The default of message.timestamp.type."},
 		{Name: "log.message.timestamp.before.max.ms", Type: config.Long, Default: max64, Min: new(int64(0)), Dynamic: true, Doc: "The default of message.timestamp.before.max.ms."},
 		{Name: "log.message.timestamp.after.max.ms", Type: config.Long, Default: "3600000", Min: new(int64(0)), Dynamic: true, Doc: "The default of message.timestamp.after.max.ms."},

@@ -12,6 +12,9 @@ import (
 // zstdProduceVersion is the first Produce version that may carry zstd (KIP-110).
 const zstdProduceVersion = 7
 
+// keptScratch is the largest buffer of decompressed records that is kept for the next batch.
+const keptScratch = 4 << 20
+
 // RecordError names a record of a refused batch and what is wrong with it (KIP-467).
 type RecordError struct {
 	Index   int32
@@ -97,7 +100,7 @@ func (p *Partition) validateDeep(b record.Batch, c *Config, now time.Time) (reco
 	if err != nil {
 		return nil, refuseBatch(err)
 	}
-	if b.Codec() != record.None {
+	if b.Codec() != record.None && cap(body) <= keptScratch {
 		*scratch = body
 	}
 	bad := refuse(kerr.InvalidTimestamp, "")
@@ -126,6 +129,9 @@ func (p *Partition) rewrite(b record.Batch, body []byte, latest int64, c *Config
 		packed, err := b.Recompress(p.coders, body, c.Codec)
 		if err != nil {
 			return nil, refuse(kerr.UnsupportedCompressionType, err.Error())
+		}
+		if c.MaxMessageBytes > 0 && len(packed) > c.MaxMessageBytes {
+			return nil, refuse(kerr.MessageTooLarge, "the batch is larger than max.message.bytes once it is stored under the topic's codec")
 		}
 		b = packed
 	}
