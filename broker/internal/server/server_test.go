@@ -202,6 +202,7 @@ func TestAClientThatNeverReadsBlocksItselfAlone(t *testing.T) {
 			t.Errorf("the other connection got %d", got)
 		}
 		<-flooded // the connection is given up when nothing is read for long
+		synctest.Wait()
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if len(s.conns) > 1 {
