@@ -197,10 +197,18 @@ func (p *parts) deps() api.Deps {
 		Admin: admin, Coordinator: p.groups, EnsureTopic: admin.EnsureTopic, Random: n.env.Rand, Logger: n.logger, Features: p.features,
 		Data: data.Deps{
 			Image: p.controller.Image, Partitions: p.replicas, Authorizer: everybody, Quota: quota.Unlimited{}, Clock: n.env.Clock,
-			Logger: n.logger, Random: rand.Int32, FetchMaxBytes: int(n.settings.fetchMaxBytes),
+			Logger: n.logger, Random: rand.Int32, FetchMaxBytes: int(n.settings.fetchMaxBytes), FetchSessions: noneIsNegative(n.settings.fetchSessions),
 		},
 		Txn: txn.Deps{ProducerIDs: txn.NewProducerIDs(n.settings.nodeID, p.controller.Propose), Authorizer: everybody, Logger: n.logger},
 	}
+}
+
+// noneIsNegative turns a configured 0 into what rooms, whose 0 is the default, take for none.
+func noneIsNegative(n int) int {
+	if n == 0 {
+		return -1
+	}
+	return n
 }
 
 // features are the levels this node knows, and the version of the metadata.

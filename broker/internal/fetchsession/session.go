@@ -27,6 +27,10 @@ const (
 	DefaultSettle = 2 * time.Minute
 )
 
+// MaxPartitions is how many partitions the sessions of a cache hold together: without a bound, a
+// client that goes on adding partitions, or sessions, would fill the memory.
+const MaxPartitions = 1 << 20
+
 // Key names a partition as the client does: by topic name, or from Fetch version
 // 13 on by topic id.
 type Key struct {
@@ -73,6 +77,7 @@ type Cache struct {
 	settle   time.Duration
 	random   func() int32
 	sessions map[int32]*session
+	held     int // partitions in all sessions
 }
 
 type session struct {
@@ -102,21 +107,24 @@ func NewCache(slots int, settle time.Duration, random func() int32) *Cache {
 func (c *Cache) Len() int { return len(c.sessions) }
 
 // Partitions is the number of partitions in all sessions.
-func (c *Cache) Partitions() int {
-	n := 0
-	for _, s := range c.sessions {
-		n += len(s.entries)
+func (c *Cache) Partitions() int { return c.held }
+
+// drop ends a session if there is one.
+func (c *Cache) drop(id int32) {
+	if s, ok := c.sessions[id]; ok {
+		c.held -= len(s.entries)
+		delete(c.sessions, id)
 	}
-	return n
 }
 
 // Begin takes a request into its session, or makes or ends one as its epoch asks
 // for. The Fetch is independent of later requests. The errors are
 // FETCH_SESSION_ID_NOT_FOUND, INVALID_FETCH_SESSION_EPOCH and
-// FETCH_SESSION_TOPIC_ID_ERROR, which concern the whole request.
+// FETCH_SESSION_TOPIC_ID_ERROR, which concern the whole request. A session that outgrows
+// MaxPartitions is ended and not found; the client then fetches everything anew.
 func (c *Cache) Begin(now time.Time, r Request) (Fetch, error) {
 	if r.Epoch == NewSession || r.Epoch == NoSession {
-		delete(c.sessions, r.ID)
+		c.drop(r.ID)
 		return c.full(now, r), nil
 	}
 	s, ok := c.sessions[r.ID]
@@ -132,15 +140,20 @@ func (c *Cache) Begin(now time.Time, r Request) (Fetch, error) {
 	if s.epoch++; s.epoch <= 0 { // it went past the largest
 		s.epoch = 1
 	}
+	before := len(s.entries)
 	for _, p := range r.Fetch {
 		s.put(p)
 	}
 	for _, k := range r.Forget {
 		s.forget(k)
 	}
+	if c.held += len(s.entries) - before; c.held > MaxPartitions {
+		c.drop(s.id)
+		return Fetch{}, kerr.FetchSessionIDNotFound
+	}
 	f := Fetch{ID: s.id, entries: s.list()}
 	if len(f.entries) == 0 {
-		delete(c.sessions, s.id)
+		c.drop(s.id)
 		f.ID = 0
 	}
 	f.Partitions = make([]Partition, len(f.entries))
@@ -163,6 +176,7 @@ func (c *Cache) full(now time.Time, r Request) Fetch {
 	for i, p := range r.Fetch {
 		f.entries[i] = s.put(p)
 	}
+	c.held += len(s.entries)
 	return f
 }
 
@@ -170,6 +184,9 @@ func (c *Cache) full(now time.Time, r Request) Fetch {
 // displaces one for it: the one unused for longest, if it is idle; else the
 // smallest of those that have lived long enough, if it is smaller.
 func (c *Cache) makeRoom(now time.Time, size int) bool {
+	if c.slots <= 0 || c.held+size > MaxPartitions {
+		return false
+	}
 	if len(c.sessions) < c.slots {
 		return true
 	}
@@ -185,9 +202,9 @@ func (c *Cache) makeRoom(now time.Time, size int) bool {
 	}
 	switch {
 	case oldest != nil && now.Sub(oldest.used) > c.settle:
-		delete(c.sessions, oldest.id)
+		c.drop(oldest.id)
 	case smallest != nil && len(smallest.entries) < size:
-		delete(c.sessions, smallest.id)
+		c.drop(smallest.id)
 	default:
 		return false
 	}

@@ -24,7 +24,7 @@ type Partitions interface {
 	Partition(topic string, index int32) (*partition.Partition, error)
 }
 
-// Deps are what the handlers of this package need. All but FetchMaxBytes are required.
+// Deps are what the handlers of this package need. All but the limits are required.
 type Deps struct {
 	Image         func() *metadata.Image
 	Partitions    Partitions
@@ -34,6 +34,7 @@ type Deps struct {
 	Logger        *slog.Logger
 	Random        func() int32 // ids of fetch sessions; safe for concurrent use
 	FetchMaxBytes int          // fetch.max.bytes; 0 is Kafka's 55 MiB
+	FetchSessions int          // max.incremental.fetch.session.cache.slots; 0 is Kafka's 1000, below there are none
 }
 
 // byID is the version from which Produce and Fetch name topics by id (KIP-516).

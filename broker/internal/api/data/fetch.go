@@ -31,7 +31,10 @@ func Fetch(d Deps) route.Route {
 	if d.FetchMaxBytes == 0 {
 		d.FetchMaxBytes = DefaultFetchMaxBytes
 	}
-	sessions := &fetchSessions{cache: fetchsession.NewCache(fetchsession.DefaultSlots, fetchsession.DefaultSettle, d.Random)}
+	if d.FetchSessions == 0 {
+		d.FetchSessions = fetchsession.DefaultSlots
+	}
+	sessions := &fetchSessions{cache: fetchsession.NewCache(d.FetchSessions, fetchsession.DefaultSettle, d.Random)}
 	return route.NewRaw[*kmsg.FetchRequest](4, 18, func(_ context.Context, s *route.Session, version int16, body []byte) (route.Response, *route.Pending, error) {
 		f := &fetch{deps: &d, sessions: sessions, session: s}
 		if err := f.request.read(version, body); err != nil {
