@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Type is the kind of value a key takes, with Kafka's names for them.
@@ -80,8 +81,14 @@ func (k *Key) Check(value string) error {
 	return &ValueError{Key: k.Name, Value: shown, Reason: reason}
 }
 
+// maxValue bounds a value in bytes: it is kept and shown for as long as it is set.
+const maxValue = 32 << 10
+
 // reject returns why value is refused, or "".
 func (k *Key) reject(value string) string {
+	if len(value) > maxValue || !utf8.ValidString(value) {
+		return fmt.Sprintf("want text of at most %d bytes", maxValue)
+	}
 	switch k.Type {
 	case Bool:
 		if lower := strings.ToLower(value); lower != "true" && lower != "false" {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"strings"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -157,7 +158,7 @@ func (c *conn) start(ctx context.Context, r *route.Route, version int16, body []
 func (c *conn) identify(clientID []byte) {
 	if string(clientID) != c.session.ClientID {
 		s := *c.session
-		s.ClientID = string(clientID)
+		s.ClientID = strings.ToValidUTF8(string(clientID), "\uFFFD")
 		c.mu.Lock() // whoever reports a failure looks at it too
 		c.session = &s
 		c.mu.Unlock()

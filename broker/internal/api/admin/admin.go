@@ -80,8 +80,14 @@ func (d *Deps) fill(err error, code *int16, message **string) {
 	if refusal, ok := errors.AsType[*metadata.RefusalError](err); ok {
 		text = refusal.Detail
 	}
+	if len(text) > maxDetail { // it repeats what the client sent, and old versions count strings in 15 bits
+		text = strings.ToValidUTF8(text[:maxDetail], "") + "…"
+	}
 	*message = &text
 }
+
+// maxDetail bounds the line for people, in bytes.
+const maxDetail = 500
 
 // scopes are the values that decide the keys of a topic, or of a broker with nil.
 func (d *Deps) scopes(img *metadata.Image, topic map[string]string) config.Scopes {

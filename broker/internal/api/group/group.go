@@ -5,6 +5,7 @@ package group
 
 import (
 	"sync/atomic"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -72,6 +73,14 @@ func admit(a route.Authorizer, s *route.Session, group string) error {
 		return err
 	}
 	if group == "" {
+		return kerr.InvalidGroupID
+	}
+	return legible(group)
+}
+
+// legible refuses a group id that is not text: it would be stored and shown.
+func legible(group string) error {
+	if !utf8.ValidString(group) {
 		return kerr.InvalidGroupID
 	}
 	return nil

@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"io"
 	"time"
+	"unicode/utf8"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weirstream/weir/broker/internal/api/route"
@@ -23,6 +25,9 @@ func JoinGroup(c Coordinator, a route.Authorizer, random io.Reader) route.Route 
 		unique, err := newUUID(random)
 		if err == nil {
 			err = admit(a, s, req.Group)
+		}
+		if err == nil && req.InstanceID != nil && !utf8.ValidString(*req.InstanceID) {
+			err = kerr.InvalidRequest
 		}
 		if err != nil {
 			resp.ErrorCode = route.Code(err)

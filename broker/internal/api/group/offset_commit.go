@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -55,6 +56,9 @@ func retention(req *kmsg.OffsetCommitRequest) time.Duration {
 func prepareCommit(e *group.CommitOffsets, image *metadata.Image, s *route.Session, a route.Authorizer, req *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse) []*int16 {
 	var codes []*int16
 	refused := route.AuthorizeGroup(a, s, route.Read, req.Group)
+	if refused == nil {
+		refused = legible(req.Group)
+	}
 	resp.Topics = make([]kmsg.OffsetCommitResponseTopic, len(req.Topics))
 	for i := range req.Topics {
 		in, out := &req.Topics[i], &resp.Topics[i]
@@ -89,7 +93,7 @@ func commitOf(t *metadata.Topic, p *kmsg.OffsetCommitRequestTopicPartition) grou
 		Topic: t.Name, TopicID: t.ID, Partition: p.Partition, Offset: p.Offset, LeaderEpoch: p.LeaderEpoch,
 	}
 	if p.Metadata != nil {
-		o.Metadata = *p.Metadata
+		o.Metadata = strings.ToValidUTF8(*p.Metadata, "\uFFFD")
 	}
 	return o
 }
