@@ -1,17 +1,21 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -74,26 +78,111 @@ func (c *cli) brokersFlag(cmds ...*cobra.Command) {
 	}
 }
 
-// client connects to the brokers of --brokers; the caller closes it.
-func (c *cli) client(opts ...kgo.Opt) (*kgo.Client, error) {
-	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(c.brokers...), kgo.ClientID("weir")}, opts...)...)
+// reachTimeout is how long a command looks for a broker before it gives up.
+const reachTimeout = 10 * time.Second
+
+// client connects to the brokers of --brokers and fails soon when none answers; the
+// caller closes it.
+func (c *cli) client(ctx context.Context, opts ...kgo.Opt) (*kgo.Client, error) {
+	client, err := kgo.NewClient(append([]kgo.Opt{
+		kgo.SeedBrokers(c.brokers...), kgo.ClientID("weir"), kgo.RequestRetries(3), kgo.RetryTimeout(reachTimeout),
+		kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }),
+	}, opts...)...)
 	if err != nil {
 		return nil, usageError{err}
+	}
+	limited, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	if err := client.Ping(limited); err != nil {
+		client.Close()
+		return nil, fmt.Errorf("no broker answers at %s: %w; start one with: weir server, or name another with --brokers", strings.Join(c.brokers, ","), err)
 	}
 	return client, nil
 }
 
 // admin connects an admin client and runs f with it.
 func (c *cli) admin(cmd *cobra.Command, f func(*kadm.Client) error) error {
-	client, err := c.client(kgo.RequestRetries(3))
+	client, err := c.client(cmd.Context())
 	if err != nil {
 		return err
 	}
 	defer client.Close()
-	if err := client.Ping(cmd.Context()); err != nil {
-		return fmt.Errorf("no broker answers at %s: %w; start one with: weir server", strings.Join(c.brokers, ","), err)
-	}
 	return f(kadm.NewClient(client))
+}
+
+// existing returns the metadata of topics, or an error that names the first that is
+// not there.
+func existing(ctx context.Context, adm *kadm.Client, topics []string) (kadm.TopicDetails, error) {
+	found, err := adm.ListTopicsWithInternal(ctx, topics...)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range topics {
+		t := found[name]
+		if errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
+			return nil, fmt.Errorf("topic %s does not exist; create it with: weir topic create %s", name, name)
+		}
+		if t.Err != nil {
+			return nil, fmt.Errorf("topic %s: %w", name, t.Err)
+		}
+	}
+	return found, nil
+}
+
+// place is a position in partitions, as people name it.
+type place struct {
+	start, end bool
+	offset     int64     // where the others are not set
+	after      time.Time // the first record at or after it, unless it is zero
+}
+
+// parsePlace reads the value of a flag.
+func parsePlace(flag, text string) (place, error) {
+	switch n, err := strconv.ParseInt(text, 10, 64); {
+	case text == "start" || text == "end":
+		return place{start: text == "start", end: text == "end"}, nil
+	case err == nil && n >= 0:
+		return place{offset: n}, nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return place{}, usagef("%s %s: want start, end, an offset or a time such as 2026-01-02T15:04:05Z", flag, text)
+	}
+	return place{after: at}, nil
+}
+
+// offsets returns the place in each partition of topics; an offset that a partition
+// does not have becomes its nearest end.
+func (p place) offsets(ctx context.Context, adm *kadm.Client, topics []string) (at, ends kadm.ListedOffsets, err error) {
+	starts, err := listed(adm.ListStartOffsets(ctx, topics...))
+	if err != nil {
+		return nil, nil, err
+	}
+	if ends, err = listed(adm.ListEndOffsets(ctx, topics...)); err != nil {
+		return nil, nil, err
+	}
+	switch {
+	case p.start:
+		return starts, ends, nil
+	case p.end:
+		return ends, ends, nil
+	case !p.after.IsZero():
+		at, err = listed(adm.ListOffsetsAfterMilli(ctx, p.after.UnixMilli(), topics...))
+		return at, ends, err
+	}
+	ends.Each(func(end kadm.ListedOffset) {
+		o, _ := starts.Lookup(end.Topic, end.Partition)
+		o.Offset = min(max(p.offset, o.Offset), end.Offset)
+		starts[o.Topic][o.Partition] = o
+	})
+	return starts, ends, nil
+}
+
+func listed(offsets kadm.ListedOffsets, err error) (kadm.ListedOffsets, error) {
+	if err == nil {
+		err = offsets.Error()
+	}
+	return offsets, err
 }
 
 // print writes value as JSON, or as the rows of a table for people.

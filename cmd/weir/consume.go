@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -19,6 +17,7 @@ type consumeFlags struct {
 	group, from, format string
 	count               int64
 	exit                bool
+	at                  place // what from says
 }
 
 func consumeCommand(c *cli) *cobra.Command {
@@ -35,12 +34,16 @@ func consumeCommand(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			client, err := c.client(opts...)
+			client, err := c.client(cmd.Context(), opts...)
 			if err != nil {
 				return err
 			}
 			defer client.Close()
-			return f.consume(cmd.Context(), client, topics, show)
+			ends, err := f.ends(cmd.Context(), kadm.NewClient(client), topics)
+			if err != nil {
+				return err
+			}
+			return f.consume(cmd.Context(), client, ends, show)
 		},
 	}
 	c.brokersFlag(cmd)
@@ -53,22 +56,21 @@ func consumeCommand(c *cli) *cobra.Command {
 }
 
 func (f *consumeFlags) options(topics []string) ([]kgo.Opt, error) {
-	opts := []kgo.Opt{kgo.ConsumeTopics(topics...)}
-	offset := kgo.NewOffset()
-	switch n, err := strconv.ParseInt(f.from, 10, 64); {
-	case f.from == "start":
-		offset = offset.AtStart()
-	case f.from == "end":
-		offset = offset.AtEnd()
-	case err == nil:
-		offset = offset.At(n)
-	default:
-		at, err := time.Parse(time.RFC3339, f.from)
-		if err != nil {
-			return nil, usagef("--from %s: want start, end, an offset or a time such as 2026-01-02T15:04:05Z", f.from)
-		}
-		offset = offset.AfterMilli(at.UnixMilli())
+	var err error
+	if f.at, err = parsePlace("--from", f.from); err != nil {
+		return nil, err
 	}
+	offset := kgo.NewOffset().At(f.at.offset)
+	switch {
+	case f.at.start:
+		offset = kgo.NewOffset().AtStart()
+	case f.at.end:
+		offset = kgo.NewOffset().AtEnd()
+	case !f.at.after.IsZero():
+		offset = kgo.NewOffset().AfterMilli(f.at.after.UnixMilli())
+	}
+	// With the control records of transactions the last offset of a partition is seen.
+	opts := []kgo.Opt{kgo.ConsumeTopics(topics...), kgo.KeepControlRecords()}
 	opts = append(opts, kgo.ConsumeResetOffset(offset))
 	if f.group != "" {
 		opts = append(opts, kgo.ConsumerGroup(f.group), kgo.DisableAutoCommit())
@@ -134,11 +136,7 @@ func (f *consumeFlags) printer(c *cli) (func(*kgo.Record) error, error) {
 }
 
 // consume prints records until the count, the ends or the context is reached.
-func (f *consumeFlags) consume(ctx context.Context, client *kgo.Client, topics []string, show func(*kgo.Record) error) error {
-	ends, err := f.ends(ctx, client, topics)
-	if err != nil {
-		return err
-	}
+func (f *consumeFlags) consume(ctx context.Context, client *kgo.Client, ends endOffsets, show func(*kgo.Record) error) error {
 	var printed int64
 	for !f.done(printed, ends) {
 		fetches := client.PollRecords(ctx, f.pollSize(printed))
@@ -149,11 +147,14 @@ func (f *consumeFlags) consume(ctx context.Context, client *kgo.Client, topics [
 			return err
 		}
 		for _, r := range fetches.Records() {
+			ends.reached(r)
+			if r.Attrs.IsControl() {
+				continue
+			}
 			if err := show(r); err != nil {
 				return err
 			}
 			printed++
-			ends.reached(r)
 		}
 		if f.group != "" {
 			if err := client.CommitUncommittedOffsets(ctx); err != nil {
@@ -182,34 +183,38 @@ func fetchError(fetches kgo.Fetches) error {
 // endOffsets are the ends still to be reached, by topic and partition.
 type endOffsets map[string]map[int32]int64
 
-// ends returns the end offsets to stop at, or nil without --exit.
-func (f *consumeFlags) ends(ctx context.Context, client *kgo.Client, topics []string) (endOffsets, error) {
+// ends checks that the topics exist and returns the end offsets to stop at, or nil
+// without --exit. A partition of which nothing is to be read has none.
+func (f *consumeFlags) ends(ctx context.Context, adm *kadm.Client, topics []string) (endOffsets, error) {
+	if _, err := existing(ctx, adm, topics); err != nil {
+		return nil, err
+	}
 	if !f.exit {
 		return nil, nil
 	}
-	adm := kadm.NewClient(client)
-	starts, err := adm.ListStartOffsets(ctx, topics...)
+	at, listed, err := f.at.offsets(ctx, adm, topics)
 	if err != nil {
 		return nil, err
 	}
-	listed, err := adm.ListEndOffsets(ctx, topics...)
-	if err == nil {
-		err = listed.Error()
+	var committed kadm.OffsetResponses
+	if f.group != "" {
+		if committed, err = adm.FetchOffsets(ctx, f.group); err != nil {
+			return nil, fmt.Errorf("group %s: %w", f.group, err)
+		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	from, _ := strconv.ParseInt(f.from, 10, 64)
 	out := endOffsets{}
-	listed.Each(func(l kadm.ListedOffset) {
-		start, _ := starts.Lookup(l.Topic, l.Partition)
-		if l.Offset <= max(start.Offset, from) || f.from == "end" {
+	listed.Each(func(end kadm.ListedOffset) {
+		from, _ := at.Lookup(end.Topic, end.Partition)
+		if c, ok := committed.Lookup(end.Topic, end.Partition); ok && c.At >= 0 {
+			from.Offset = c.At
+		}
+		if end.Offset <= from.Offset {
 			return
 		}
-		if out[l.Topic] == nil {
-			out[l.Topic] = map[int32]int64{}
+		if out[end.Topic] == nil {
+			out[end.Topic] = map[int32]int64{}
 		}
-		out[l.Topic][l.Partition] = l.Offset
+		out[end.Topic][end.Partition] = end.Offset
 	})
 	return out, nil
 }

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 func groupCommand(c *cli) *cobra.Command {
@@ -68,10 +71,10 @@ func groupDescribe(c *cli) *cobra.Command {
 		RunE: func(cmd *cobra.Command, groups []string) error {
 			return c.admin(cmd, func(adm *kadm.Client) error {
 				lags, err := adm.Lag(cmd.Context(), groups...)
-				if err != nil {
-					return err
+				if err == nil {
+					err = lagError(lags)
 				}
-				if err := lags.Error(); err != nil {
+				if err != nil {
 					return err
 				}
 				details, rows := []groupDetail{}, [][]string{}
@@ -89,6 +92,20 @@ func groupDescribe(c *cli) *cobra.Command {
 			})
 		},
 	}
+}
+
+// lagError returns why the lag of a group is not known. Brokers describe a group that
+// is not there as dead.
+func lagError(lags kadm.DescribedGroupLags) error {
+	for _, l := range lags.Sorted() {
+		if errors.Is(l.Error(), kerr.GroupIDNotFound) || l.Error() == nil && l.State == "Dead" {
+			return fmt.Errorf("group %s does not exist; weir group list shows those that do", l.Group)
+		}
+		if err := l.Error(); err != nil {
+			return fmt.Errorf("group %s: %w", l.Group, err)
+		}
+	}
+	return nil
 }
 
 func offsetText(n int64) string {
@@ -118,8 +135,12 @@ func groupReset(c *cli) *cobra.Command {
 		Use: "reset NAME", Short: "Move the committed offsets of an empty group", Args: args(cobra.ExactArgs(1)),
 		Long: "Shows where the offsets of a group would move, and moves them with --execute.\nThe group must have no members.",
 		RunE: func(cmd *cobra.Command, groups []string) error {
+			at, err := parsePlace("--to", to)
+			if err != nil {
+				return err
+			}
 			return c.admin(cmd, func(adm *kadm.Client) error {
-				target, err := resetTarget(cmd, adm, groups[0], topics, to)
+				target, err := resetTarget(cmd.Context(), adm, groups[0], topics, at)
 				if err != nil {
 					return err
 				}
@@ -127,10 +148,13 @@ func groupReset(c *cli) *cobra.Command {
 					return err
 				}
 				committed, err := adm.CommitOffsets(cmd.Context(), groups[0], target)
-				if err != nil {
-					return err
+				if err == nil {
+					err = committed.Error()
 				}
-				return committed.Error()
+				if errors.Is(err, kerr.UnknownMemberID) {
+					return fmt.Errorf("group %s has members; stop them first", groups[0])
+				}
+				return err
 			})
 		},
 	}
@@ -144,52 +168,37 @@ func groupReset(c *cli) *cobra.Command {
 }
 
 // resetTarget returns the offsets that a group is to be moved to.
-func resetTarget(cmd *cobra.Command, adm *kadm.Client, name string, topics []string, to string) (kadm.Offsets, error) {
-	ctx := cmd.Context()
+func resetTarget(ctx context.Context, adm *kadm.Client, name string, topics []string, to place) (kadm.Offsets, error) {
 	if len(topics) == 0 {
 		committed, err := adm.FetchOffsets(ctx, name)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("group %s: %w", name, err)
 		}
-		for topic := range committed {
-			topics = append(topics, topic)
-		}
-		if len(topics) == 0 {
+		if len(committed) == 0 {
 			return nil, fmt.Errorf("group %s has no committed offsets; name topics with --topic", name)
 		}
-		sort.Strings(topics)
+		topics = slices.Sorted(maps.Keys(committed))
 	}
-	list := func() (kadm.ListedOffsets, error) { return adm.ListEndOffsets(ctx, topics...) }
-	n, numberErr := strconv.ParseInt(to, 10, 64)
-	switch {
-	case to == "start":
-		list = func() (kadm.ListedOffsets, error) { return adm.ListStartOffsets(ctx, topics...) }
-	case to == "end" || numberErr == nil:
-	default:
-		at, err := time.Parse(time.RFC3339, to)
-		if err != nil {
-			return nil, usagef("--to %s: want start, end, an offset or a time such as 2026-01-02T15:04:05Z", to)
-		}
-		list = func() (kadm.ListedOffsets, error) { return adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topics...) }
+	if _, err := existing(ctx, adm, topics); err != nil {
+		return nil, err
 	}
-	listed, err := list()
-	if err == nil {
-		err = listed.Error()
-	}
+	target, _, err := to.offsets(ctx, adm, topics)
 	if err != nil {
 		return nil, err
 	}
-	target := listed.Offsets()
-	if numberErr == nil {
-		target.Each(func(o kadm.Offset) { target.AddOffset(o.Topic, o.Partition, n, -1) })
-	}
-	return target, nil
+	return target.Offsets(), nil
+}
+
+type resetRow struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
 }
 
 func (c *cli) printReset(target kadm.Offsets, execute bool) error {
-	list, rows := []lagRow{}, [][]string{}
+	list, rows := []resetRow{}, [][]string{}
 	for _, o := range target.Sorted() {
-		list = append(list, lagRow{Topic: o.Topic, Partition: o.Partition, Committed: o.At})
+		list = append(list, resetRow{o.Topic, o.Partition, o.At})
 		rows = append(rows, []string{o.Topic, fmt.Sprint(o.Partition), fmt.Sprint(o.At)})
 	}
 	if err := c.print(list, []string{"TOPIC", "PARTITION", "NEW OFFSET"}, rows); err != nil {

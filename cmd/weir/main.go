@@ -30,6 +30,7 @@ func commands(c *cli) []*cobra.Command {
 		consumeCommand(c),
 		groupCommand(c),
 		versionCommand(c),
+		benchCommand(c),
 		docsCommand(c),
 	}
 }
@@ -56,14 +57,14 @@ func run(ctx context.Context, args []string, s streams) int {
 		return nil
 	}
 	root.AddCommand(commands(c)...)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
 	fmt.Fprintln(s.err, "weir: "+err.Error())
 	var usage usageError
 	if errors.As(err, &usage) || isUnknownCommand(err) {
-		fmt.Fprintln(s.err, "try: weir --help")
+		fmt.Fprintf(s.err, "usage: %s\nmore: %s --help\n", cmd.UseLine(), cmd.CommandPath())
 		return 2
 	}
 	return 1

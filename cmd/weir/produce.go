@@ -3,14 +3,19 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
+
+// deliveryTimeout is how long a record may stay without an answer.
+const deliveryTimeout = 30 * time.Second
 
 // maxLine bounds one line of input, and so one record.
 const maxLine = 64 << 20
@@ -36,7 +41,7 @@ func produceCommand(c *cli) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			client, err := c.client(opts...)
+			client, err := c.client(cmd.Context(), opts...)
 			if err != nil {
 				return err
 			}
@@ -71,7 +76,10 @@ func (f *produceFlags) options(topic string) ([]kgo.Opt, error) {
 	if !ok {
 		return nil, usagef("--codec %s: want none, gzip, snappy, lz4 or zstd", f.codec)
 	}
-	opts := []kgo.Opt{kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(codec), kgo.AllowAutoTopicCreation()}
+	opts := []kgo.Opt{
+		kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(codec), kgo.AllowAutoTopicCreation(),
+		kgo.RecordDeliveryTimeout(deliveryTimeout), kgo.UnknownTopicRetries(20),
+	}
 	switch f.acks {
 	case "all":
 	case "1":
@@ -103,7 +111,7 @@ func (f *produceFlags) recordHeaders() ([]kgo.RecordHeader, error) {
 func (c *cli) produceLines(ctx context.Context, client *kgo.Client, f *produceFlags, headers []kgo.RecordHeader) (int64, error) {
 	var mu sync.Mutex // guards sent and failed
 	var sent int64
-	var failed error
+	var failed error // the first failure; the others are mostly the same
 	lines := bufio.NewScanner(c.in)
 	lines.Buffer(make([]byte, 64<<10), maxLine)
 	for lines.Scan() {
@@ -115,7 +123,7 @@ func (c *cli) produceLines(ctx context.Context, client *kgo.Client, f *produceFl
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				failed = errors.Join(failed, err)
+				failed = cmp.Or(failed, err)
 				return
 			}
 			sent++

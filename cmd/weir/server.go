@@ -18,6 +18,7 @@ import (
 type serverFlags struct {
 	file, data, listen, admin, logLevel string
 	set                                 []string
+	changed                             func(flag string) bool
 }
 
 func serverCommand(c *cli) *cobra.Command {
@@ -29,13 +30,14 @@ func serverCommand(c *cli) *cobra.Command {
 			"KAFKA_ environment variables, which win over the file.",
 		Example: "  weir server\n  weir server --config server.properties\n  weir server --data ./data --listen 127.0.0.1:19092 --set num.partitions=3",
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.changed = cmd.Flags().Changed
 			return c.serve(cmd.Context(), &f)
 		},
 	}
 	cmd.Flags().StringVarP(&f.file, "config", "c", "", "a properties file, as Kafka's server.properties")
 	cmd.Flags().StringVarP(&f.data, "data", "d", "", "data directory; log.dirs")
 	cmd.Flags().StringVarP(&f.listen, "listen", "l", "", "host:port for clients; listeners")
-	cmd.Flags().StringVar(&f.admin, "admin", "", "host:port of /metrics, /healthz and /readyz; weir.admin.listener")
+	cmd.Flags().StringVar(&f.admin, "admin", "", "host:port of /metrics, /healthz and /readyz, empty for none; weir.admin.listener")
 	cmd.Flags().StringArrayVar(&f.set, "set", nil, "key=value of any broker key, repeatable")
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
@@ -119,13 +121,13 @@ func (f *serverFlags) properties(environ []string) (map[string]string, []string,
 		}
 		flags.Values[key] = value
 	}
-	if f.data != "" {
+	if f.changed("data") {
 		flags.Values["log.dirs"] = f.data
 	}
-	if f.listen != "" {
+	if f.changed("listen") {
 		flags.Values["listeners"] = "PLAINTEXT://" + f.listen
 	}
-	if f.admin != "" {
+	if f.changed("admin") {
 		flags.Values["weir.admin.listener"] = f.admin
 	}
 	layers := append([]config.Layer{flags}, keys.ParseEnv(environ)...)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -146,11 +147,8 @@ func topicDescribe(c *cli) *cobra.Command {
 // describeTopics gathers metadata, offsets and the configs set on each topic.
 func describeTopics(cmd *cobra.Command, adm *kadm.Client, topics []string) ([]topicDetail, error) {
 	ctx := cmd.Context()
-	found, err := adm.ListTopicsWithInternal(ctx, topics...)
+	found, err := existing(ctx, adm, topics)
 	if err != nil {
-		return nil, err
-	}
-	if err := found.Error(); err != nil {
 		return nil, err
 	}
 	starts, err := adm.ListStartOffsets(ctx, topics...)
@@ -215,7 +213,7 @@ func alterTopic(cmd *cobra.Command, adm *kadm.Client, topic string, partitions i
 			return err
 		}
 		r, err := updated.On(topic, nil)
-		if err != nil {
+		if err = cmp.Or(err, r.Err); err != nil {
 			return withMessage(err, r.ErrMessage)
 		}
 	}
@@ -234,7 +232,7 @@ func alterTopic(cmd *cobra.Command, adm *kadm.Client, topic string, partitions i
 		return err
 	}
 	r, err := altered.On(topic, nil)
-	return withMessage(err, r.ErrMessage)
+	return withMessage(cmp.Or(err, r.Err), r.ErrMessage)
 }
 
 func topicDelete(c *cli) *cobra.Command {

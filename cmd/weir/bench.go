@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weirstream/weir/bench"
+	"github.com/weirstream/weir/broker/nullbroker"
+	"github.com/weirstream/weir/internal/env"
+)
+
+func benchCommand(c *cli) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "bench", Short: "Measure a broker",
+		Long: "Puts load on a broker, ours or any other Kafka, and prints what came of it. The generators\n" +
+			"send the same bytes again and again, so that the client does not hide the broker. The topic\n" +
+			"named is deleted and made anew.",
+	}
+	cmd.AddCommand(c.benchProduce(), c.benchFetch(), c.benchEndToEnd(), c.benchNull())
+	return cmd
+}
+
+// loadFlags declares the flags that all loads have.
+func loadFlags(cmd *cobra.Command) *bench.Load {
+	l := new(bench.Load)
+	f := cmd.Flags()
+	f.StringVarP(&l.Addr, "broker", "b", "127.0.0.1:9092", "host:port of the broker")
+	f.IntVar(&l.PID, "pid", 0, "process of the broker, for its CPU time and memory")
+	f.StringVarP(&l.Topic, "topic", "t", "bench", "topic to delete and make")
+	f.BoolVar(&l.Raw, "null", false, "the broker is weir bench null")
+	f.IntVarP(&l.Partitions, "partitions", "p", 4, "partitions of the topic")
+	f.IntVar(&l.Value, "value", 100, "bytes of a record's value")
+	f.IntVar(&l.BatchBytes, "batch", 64<<10, "bytes of a batch; 0 is one record")
+	f.IntVar(&l.Conns, "conns", 4, "connections")
+	f.IntVar(&l.Depth, "depth", 5, "requests in flight of a connection")
+	f.IntVar(&l.Burst, "burst", 1, "requests that leave in one write")
+	f.Int16Var(&l.Acks, "acks", 1, "1 or -1")
+	f.DurationVar(&l.Warm, "warm", 0, "load before counting begins")
+	f.DurationVar(&l.Duration, "for", 0, "how long to count; 5s")
+	f.IntVar(&l.Rate, "rate", 1000, "records a second, end to end")
+	f.IntVar(&l.FetchBytes, "fetch", 1<<20, "bytes to ask of a partition")
+	f.IntVar(&l.Together, "together", 1, "partitions in one fetch")
+	return l
+}
+
+func (c *cli) loadCommand(use, short string, run func(context.Context, bench.Load) (*bench.Result, error)) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: short, Args: args(cobra.NoArgs)}
+	l := loadFlags(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		r, err := run(cmd.Context(), *l)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(c.out, r)
+		return nil
+	}
+	return cmd
+}
+
+func (c *cli) benchProduce() *cobra.Command {
+	return c.loadCommand("produce", "Send batches", bench.Produce)
+}
+
+func (c *cli) benchFetch() *cobra.Command {
+	var fill int
+	cmd := c.loadCommand("fetch", "Fill a topic and fetch it over and over", func(ctx context.Context, l bench.Load) (*bench.Result, error) {
+		filled, err := bench.Fill(ctx, l, fill)
+		if err != nil {
+			return nil, err
+		}
+		return bench.Fetch(ctx, l, filled)
+	})
+	cmd.Flags().IntVar(&fill, "fill", 128<<20, "bytes to put into each partition")
+	return cmd
+}
+
+func (c *cli) benchEndToEnd() *cobra.Command {
+	return c.loadCommand("e2e", "Produce at a fixed rate and fetch at once", bench.EndToEnd)
+}
+
+func (c *cli) benchNull() *cobra.Command {
+	var listen, dir string
+	cmd := &cobra.Command{
+		Use: "null", Short: "Run the broker that only checks, appends and answers", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dir == "" {
+				return usagef("--data: a directory for its files is needed")
+			}
+			if err := os.MkdirAll(dir, 0o750); err != nil {
+				return err
+			}
+			ln, err := new(net.ListenConfig).Listen(cmd.Context(), "tcp", listen)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.err, "the null broker is ready on %s\n", ln.Addr())
+			return nullbroker.Serve(cmd.Context(), env.Real(), ln, dir)
+		},
+	}
+	cmd.Flags().StringVarP(&listen, "listen", "l", "127.0.0.1:0", "host:port for clients")
+	cmd.Flags().StringVarP(&dir, "data", "d", "", "directory for its files")
+	return cmd
+}
