@@ -50,7 +50,9 @@ func loadFlags(cmd *cobra.Command) *bench.Load {
 func (c *cli) loadCommand(use, short string, run func(context.Context, bench.Load) (*bench.Result, error)) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: short, Args: args(cobra.NoArgs)}
 	l := loadFlags(cmd)
+	touch := cmd.Flags().Int("touch", 0, "MiB of memory to use and free first, so that the page cache grows into memory the host has at hand")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		bench.Touch(*touch << 20)
 		r, err := run(cmd.Context(), *l)
 		if err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -61,7 +62,9 @@ func run(ctx context.Context, args []string, s streams) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(s.err, "weir: "+err.Error())
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintln(s.err, "weir: "+line)
+	}
 	var usage usageError
 	if errors.As(err, &usage) || isUnknownCommand(err) {
 		fmt.Fprintf(s.err, "usage: %s\nmore: %s --help\n", cmd.UseLine(), cmd.CommandPath())

@@ -16,6 +16,7 @@ func rooms() map[string]Room {
 		},
 		map[string]Room{
 			"broker":                  {May: []string{b + "..."}},
+			"broker/nullbroker":       {May: []string{b + "record", b + "wire"}},
 			b + "server":              {May: []string{b + "api", b + "api/route", b + "auth", b + "quota", b + "wire"}},
 			b + "admin":               {May: []string{b + "metadata"}},
 			b + "wire":                {},
@@ -55,7 +56,8 @@ func rooms() map[string]Room {
 			"statestore/storetest":     {May: []string{"statestore"}},
 		},
 		map[string]Room{
-			"cmd/weir":       {May: []string{"broker", "streams", "statestore/..."}},
+			"bench":          {},
+			"cmd/weir":       {May: []string{"bench", "broker", "broker/nullbroker", "streams", "statestore/..."}},
 			"examples/pv-uv": {May: []string{"broker", "streams/...", "statestore/..."}},
 		},
 	)

@@ -1,0 +1,60 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// tick is how Linux counts CPU time in /proc for programs, on every architecture.
+const tick = 10 * time.Millisecond
+
+// cpuTime is the user and system time of a process so far.
+func cpuTime(pid int) (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	const user, system = 11, 12 // counted behind the name
+	if len(fields) <= system {
+		return 0, fmt.Errorf("/proc/%d/stat has %d fields", pid, len(fields))
+	}
+	u, errU := strconv.ParseInt(fields[user], 10, 64)
+	s, errS := strconv.ParseInt(fields[system], 10, 64)
+	if errU != nil || errS != nil {
+		return 0, fmt.Errorf("/proc/%d/stat: %s %s", pid, fields[user], fields[system])
+	}
+	return time.Duration(u+s) * tick, nil
+}
+
+// residentBytes is the memory a process holds.
+func residentBytes(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			return kb << 10, err
+		}
+	}
+	return 0, fmt.Errorf("/proc/%d/status has no VmRSS", pid)
+}
+
+// Touch uses that much memory for a moment. A virtual machine's host takes freed
+// memory back and gives it out again slowly; what was touched just now costs a run
+// nothing extra.
+func Touch(bytes int) {
+	const page = 4096
+	memory := make([]byte, bytes)
+	for i := 0; i < len(memory); i += page {
+		memory[i] = 1
+	}
+	debug.FreeOSMemory()
+}
