@@ -8,14 +8,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
-
-// interrupt asks a tool to end.
-const interrupt = syscall.SIGINT
 
 func eachLine(r io.Reader, f func(line string)) {
 	lines := bufio.NewScanner(r)
