@@ -61,7 +61,7 @@ func (n *Node) build(ctx context.Context) (*parts, error) {
 		RetentionCheck: n.settings.retentionCheck, CheckpointEvery: n.settings.flushCheckpoint, WatermarkEvery: n.settings.watermarkCheckpt,
 	})
 	if err != nil {
-		return nil, errors.Join(err, p.closeAdmin())
+		return nil, errors.Join(dirError(n.settings.dir, err), p.closeAdmin())
 	}
 	p.dir = dir
 	p.groups = newGroupCoordinators(n)
@@ -83,6 +83,15 @@ func (n *Node) build(ctx context.Context) (*parts, error) {
 	return p, nil
 }
 
+// dirError says what to do about a data directory that cannot be used at all.
+func dirError(dir string, err error) error {
+	var known *commitlog.FileError
+	if errors.As(err, &known) {
+		return err
+	}
+	return fmt.Errorf("log.dirs=%s: %w; name a directory that this user can write to", dir, err)
+}
+
 // checkPorts finds out that a port is taken before anything is written.
 func (n *Node) checkPorts(ctx context.Context) error {
 	for _, l := range n.settings.listeners {
@@ -91,7 +100,7 @@ func (n *Node) checkPorts(ctx context.Context) error {
 		}
 		probe, err := n.env.Net.Listen(ctx, l.address())
 		if err != nil {
-			return fmt.Errorf("listener %s on %s: %w; another program may have the port: stop it or choose another one", l.name, l.address(), err)
+			return fmt.Errorf("listener %s on %s: %w; choose an address of this machine and a port that no other program has", l.name, l.address(), err)
 		}
 		if err := probe.Close(); err != nil {
 			return err

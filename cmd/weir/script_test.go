@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/*.txtar. $ADDR is a broker that all of them share.
 // Beside the commands of testscript there are
 //
+//	binary FILE              write a file that is no text
 //	code N program args...   run it and want this exit code
 //	freeport NAME...         set variables to ports that nobody listens on
 //	expand FILE...           replace the variables in files
@@ -44,8 +45,14 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			return nil
 		},
+		Condition: func(name string) (bool, error) {
+			if name != "root" {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return os.Geteuid() == 0, nil
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"code": exitCode, "freeport": freePort, "expand": expand, "serves": serves, "members": members, "tree": tree,
+			"binary": binary, "code": exitCode, "freeport": freePort, "expand": expand, "serves": serves, "members": members, "tree": tree,
 		},
 	})
 }
@@ -73,6 +80,12 @@ func shared(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return node.Addrs()["PLAINTEXT"].String()
+}
+
+func binary(ts *testscript.TestScript, _ bool, files []string) {
+	for _, file := range files {
+		ts.Check(os.WriteFile(ts.MkAbs(file), []byte("node.id=1\n\x00\x01\xff\n"), 0o600))
+	}
 }
 
 func exitCode(ts *testscript.TestScript, _ bool, args []string) {

@@ -134,7 +134,7 @@ func (f *serverFlags) properties(environ []string) (map[string]string, []string,
 	if f.file != "" {
 		text, err := os.ReadFile(f.file)
 		if err != nil {
-			return nil, nil, fmt.Errorf("--config: %w", err)
+			return nil, nil, fmt.Errorf("--config: %w; name a properties file that can be read", err)
 		}
 		layer, err := config.ParseFile(f.file, text)
 		if err != nil {

@@ -44,7 +44,7 @@ func TestCheckNamesKeyValueAndWhatIsAllowed(t *testing.T) {
 		{"auto", "TRUE", ""},
 		{"auto", "yes", "config auto=yes: want true or false"},
 		{"nod.id", "1", "config nod.id: no such key; did you mean node.id?"},
-		{"zzzzzzzzzzzzzzz", "1", "config zzzzzzzzzzzzzzz: no such key"},
+		{"zzzzzzzzzzzzzzz", "1", "config zzzzzzzzzzzzzzz: no such key; remove it"},
 	} {
 		got := ""
 		if err := s.Check(c.key, c.value); err != nil {

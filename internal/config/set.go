@@ -58,6 +58,8 @@ func (s *Set) Unknown(name string) error {
 	reason := "no such key"
 	if near := s.Nearest(name); near != "" {
 		reason += "; did you mean " + near + "?"
+	} else {
+		reason += "; remove it"
 	}
 	return &ValueError{Key: name, Reason: reason}
 }
