@@ -98,10 +98,10 @@ func TestRefusedBatchesAreNotAppended(t *testing.T) {
 		records []partition.RecordError
 	}{
 		"no bytes":                            {want: kerr.InvalidRecord},
-		"half a batch":                        {bytes: batch(1)[:70], want: kerr.CorruptMessage},
+		"half a batch":                        {bytes: batch(1)[:70], want: kerr.InvalidRecord},
 		"two batches":                         {bytes: append(batch(1), batch(1)...), want: kerr.InvalidRecord},
 		"a damaged batch":                     {bytes: edit(batch(1), false, func(b record.Batch) { b[len(b)-1]++ }), want: kerr.CorruptMessage},
-		"a message set of magic 1":            {bytes: edit(batch(1), false, func(b record.Batch) { b[16] = 1 }), want: kerr.UnsupportedForMessageFormat},
+		"a message set of magic 1":            {bytes: edit(batch(1), false, func(b record.Batch) { b[16] = 1 }), want: kerr.InvalidRecord},
 		"no records":                          {bytes: edit(batch(1), true, func(b record.Batch) { b[60] = 0 }), want: kerr.InvalidRecord},
 		"a base offset":                       {bytes: edit(batch(1), false, func(b record.Batch) { b.SetBaseOffset(4) }), want: kerr.InvalidRecord},
 		"a control batch":                     {bytes: record.NewEndTxn(1, 1, record.Control{}, 0), want: kerr.InvalidRecord},

@@ -80,11 +80,11 @@ func (c *Config) outside(ms int64, now time.Time) bool {
 }
 
 func refuseBatch(err error) *refusal {
-	switch {
-	case errors.Is(err, record.ErrOldFormat):
-		return refuse(kerr.UnsupportedForMessageFormat, err.Error())
-	case errors.Is(err, record.ErrInvalid):
-		return refuse(kerr.InvalidRecord, err.Error())
+	// What a client wrote wrongly is invalid; what may be sound on the next try is corrupt.
+	for _, wrong := range []error{record.ErrOldFormat, record.ErrInvalid, record.ErrShort} {
+		if errors.Is(err, wrong) {
+			return refuse(kerr.InvalidRecord, err.Error())
+		}
 	}
 	return refuse(kerr.CorruptMessage, err.Error())
 }
