@@ -151,6 +151,10 @@ func (c *cluster) checkDeleted(version int16) {
 	if r := ask[*kmsg.OffsetDeleteResponse](c, od); r.ErrorCode != kerr.GroupIDNotFound.Code || len(r.Topics) != 0 {
 		c.Errorf("offset delete nowhere: %+v", r)
 	}
+	od.Group = ""
+	if r := ask[*kmsg.OffsetDeleteResponse](c, od); r.ErrorCode != kerr.InvalidGroupID.Code {
+		t.Errorf("a group without a name: %d", r.ErrorCode)
+	}
 }
 
 // TestWaitingJoin answers a join when a second member has joined.

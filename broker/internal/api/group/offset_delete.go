@@ -20,6 +20,10 @@ func OffsetDelete(c Coordinator, images Images, a route.Authorizer) route.Route 
 			resp.ErrorCode = route.Code(err)
 			return nil
 		}
+		if req.Group == "" { // old clients commit under this name, but nobody deletes there
+			resp.ErrorCode = kerr.InvalidGroupID.Code
+			return nil
+		}
 		image := images()
 		e := &group.DeleteOffsets{Group: req.Group}
 		topics := make([]kmsg.OffsetDeleteResponseTopic, len(req.Topics))
