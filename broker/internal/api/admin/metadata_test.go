@@ -2,6 +2,7 @@ package admin_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -221,3 +222,22 @@ func TestEnsureIsContentWithATopicSomebodyElseMade(t *testing.T) {
 type errReader struct{}
 
 func (errReader) Read([]byte) (int, error) { return 0, errors.New("no randomness") }
+
+// TestOneRequestCreatesOnlySoMuch: naming topics creates them within the bound of CreateTopics.
+func TestOneRequestCreatesOnlySoMuch(t *testing.T) {
+	c := newCluster(t)
+	var names []string
+	for i := range 5003 { // of two partitions each
+		names = append(names, fmt.Sprintf("flood-%d", i))
+	}
+	resp := ask[*kmsg.MetadataResponse](t, admin.Metadata(c.Deps), client(), &kmsg.MetadataRequest{Version: 12, AllowAutoTopicCreation: true, Topics: named(names...)})
+	refused := 0
+	for _, topic := range resp.Topics {
+		if topic.ErrorCode == kerr.PolicyViolation.Code {
+			refused++
+		}
+	}
+	if refused != 3 || c.image().PartitionCount() != 10_000 {
+		t.Errorf("%d topics were refused, %d partitions were made", refused, c.image().PartitionCount())
+	}
+}

@@ -102,12 +102,16 @@ func checkConfigs(keys *config.Set, values map[string]string) error {
 func (d *Deps) Ensure(ctx context.Context, names ...string) map[string]error {
 	img := d.Image()
 	failed := map[string]error{}
+	created := 0
 	var c metadata.CreateTopics
 	for _, name := range names {
 		if _, ok := img.Topic(name); ok {
 			continue
 		}
 		t, err := d.plan(img, d.unasked(img, name))
+		if created += len(t.Assignments); err == nil && created > maxPartitions {
+			err = tooMany()
+		}
 		if err != nil {
 			failed[name] = err
 			continue
