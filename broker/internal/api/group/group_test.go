@@ -153,7 +153,7 @@ func (c *cluster) checkDeleted(version int16) {
 	}
 	od.Group = ""
 	if r := ask[*kmsg.OffsetDeleteResponse](c, od); r.ErrorCode != kerr.InvalidGroupID.Code {
-		t.Errorf("a group without a name: %d", r.ErrorCode)
+		c.Errorf("a group without a name: %d", r.ErrorCode)
 	}
 }
 
