@@ -57,8 +57,8 @@ func (c *cli) loadCommand(use, short string, run func(context.Context, bench.Loa
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(c.out, r)
-		return nil
+		_, err = fmt.Fprintln(c.out, r)
+		return err
 	}
 	return cmd
 }
@@ -99,7 +99,7 @@ func (c *cli) benchNull() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.err, "the null broker is ready on %s\n", ln.Addr())
+			c.say("the null broker is ready on %s\n", ln.Addr())
 			return nullbroker.Serve(cmd.Context(), env.Real(), ln, dir)
 		},
 	}

@@ -32,6 +32,11 @@ type cli struct {
 	brokers []string
 }
 
+// say tells people something beside the result.
+func (s streams) say(format string, args ...any) {
+	_, _ = fmt.Fprintf(s.err, format, args...) // without standard error there is nobody to tell
+}
+
 // usageError is a wrong command line; it ends with exit code 2.
 type usageError struct{ error }
 
@@ -194,10 +199,12 @@ func (c *cli) print(value any, header []string, rows [][]string) error {
 	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)
 	if len(rows) > 0 {
-		fmt.Fprintln(w, strings.Join(header, "\t"))
+		rows = slices.Concat([][]string{header}, rows)
 	}
 	for _, row := range rows {
-		fmt.Fprintln(w, strings.Join(row, "\t"))
+		if _, err := io.WriteString(w, strings.Join(row, "\t")+"\n"); err != nil {
+			return err
+		}
 	}
 	return w.Flush()
 }

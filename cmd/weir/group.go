@@ -205,7 +205,7 @@ func (c *cli) printReset(target kadm.Offsets, execute bool) error {
 		return err
 	}
 	if !execute {
-		fmt.Fprintln(c.err, "nothing was changed; add --execute to do it")
+		c.say("nothing was changed; add --execute to do it\n")
 	}
 	return nil
 }

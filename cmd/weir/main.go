@@ -7,7 +7,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"strings"
@@ -57,17 +56,17 @@ func run(ctx context.Context, args []string, s streams) int {
 		}
 		return nil
 	}
-	root.AddCommand(commands(c)...)
+	root.AddCommand(commands(c)...) //nolint:contextcheck // cobra hands ctx to the command that runs
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintln(s.err, "weir: "+line)
+		s.say("weir: %s\n", line)
 	}
 	var usage usageError
 	if errors.As(err, &usage) || isUnknownCommand(err) {
-		fmt.Fprintf(s.err, "usage: %s\nmore: %s --help\n", cmd.UseLine(), cmd.CommandPath())
+		s.say("usage: %s\nmore: %s --help\n", cmd.UseLine(), cmd.CommandPath())
 		return 2
 	}
 	return 1

@@ -53,7 +53,7 @@ func produceCommand(c *cli) *cobra.Command {
 			if c.output == "json" {
 				return c.print(map[string]any{"topic": topics[0], "records": sent}, nil, nil)
 			}
-			fmt.Fprintf(c.err, "%d records acknowledged\n", sent)
+			c.say("%d records acknowledged\n", sent)
 			return nil
 		},
 	}

@@ -83,10 +83,10 @@ func (c *cli) welcome(node *broker.Node, dir string) {
 			addr = a.String()
 		}
 	}
-	fmt.Fprintf(c.err, "weir is ready on %s, data in %s\n", addr, dir)
-	fmt.Fprintf(c.err, "  echo hello | weir produce greetings -b %s\n", addr)
-	fmt.Fprintf(c.err, "  weir consume greetings -b %s\n", addr)
-	fmt.Fprintf(c.err, "  kcat -b %s -L\n", addr)
+	c.say("weir is ready on %s, data in %s\n", addr, dir)
+	c.say("  echo hello | weir produce greetings -b %s\n", addr)
+	c.say("  weir consume greetings -b %s\n", addr)
+	c.say("  kcat -b %s -L\n", addr)
 }
 
 func (c *cli) logger(level string) (*slog.Logger, error) {

@@ -135,7 +135,9 @@ func topicDescribe(c *cli) *cobra.Command {
 				}
 				for _, d := range details {
 					for _, key := range slices.Sorted(maps.Keys(d.Configs)) {
-						fmt.Fprintf(c.out, "%s: %s=%s\n", d.Name, key, d.Configs[key])
+						if _, err := fmt.Fprintf(c.out, "%s: %s=%s\n", d.Name, key, d.Configs[key]); err != nil {
+							return err
+						}
 					}
 				}
 				return nil
