@@ -85,8 +85,7 @@ func (n *Node) build(ctx context.Context) (*parts, error) {
 
 // dirError says what to do about a data directory that cannot be used at all.
 func dirError(dir string, err error) error {
-	var known *commitlog.FileError
-	if errors.As(err, &known) {
+	if _, ok := errors.AsType[*commitlog.FileError](err); ok {
 		return err
 	}
 	return fmt.Errorf("log.dirs=%s: %w; name a directory that this user can write to", dir, err)

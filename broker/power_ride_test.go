@@ -151,11 +151,12 @@ func TestAClientRidesThroughPowerCuts(t *testing.T) {
 // produceUntil produces until ctx ends, waits for every answer, and returns what was
 // acknowledged, by offset.
 func produceUntil(ctx context.Context, t *testing.T, client *kgo.Client) map[tp][]seen {
+	all := context.WithoutCancel(ctx) // what was begun is waited for
 	var mu sync.Mutex
 	acked := map[tp][]seen{}
 	for n := 0; ctx.Err() == nil; n++ {
 		r := &kgo.Record{Partition: int32(n % 2), Value: fmt.Appendf(nil, "%d %0*d", n, n%90, 0)}
-		client.Produce(context.Background(), r, func(r *kgo.Record, err error) {
+		client.Produce(all, r, func(r *kgo.Record, err error) {
 			if err != nil {
 				t.Errorf("record %s: %v", r.Value, err)
 				return
@@ -166,7 +167,7 @@ func produceUntil(ctx context.Context, t *testing.T, client *kgo.Client) map[tp]
 			acked[at] = append(acked[at], seen{r.Offset, string(r.Value)})
 		})
 	}
-	if err := client.Flush(context.Background()); err != nil {
+	if err := client.Flush(all); err != nil {
 		t.Error(err)
 	}
 	for at, records := range acked {

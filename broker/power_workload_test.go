@@ -21,11 +21,10 @@ import (
 // workload is one node under load whose disk is looked at as a power cut would
 // leave it, at seeded operations.
 type workload struct {
-	node   *powered
-	disk   *env.MemFS
-	seed   uint64
-	steps  int
-	serial int
+	node  *powered
+	disk  *env.MemFS
+	seed  uint64
+	steps int
 
 	mu      sync.Mutex // guards what follows; never held while a request is under way
 	rng     *rand.Rand
