@@ -54,7 +54,11 @@ func (k *Key) Candidates(sc Scopes) []Candidate {
 	for _, name := range names {
 		add(name, sc.Static, SourceStatic)
 	}
-	return append(out, Candidate{Name: k.Name, Value: k.Default, Null: k.NoDefault, Source: SourceDefault})
+	name := k.Name
+	if len(k.Synonyms) == 1 { // Kafka's brokers have the default under the name of theirs
+		name = k.Synonyms[0]
+	}
+	return append(out, Candidate{Name: name, Value: k.Default, Null: k.NoDefault, Source: SourceDefault})
 }
 
 // Effective returns the deciding value of the key.
