@@ -9,7 +9,7 @@ import (
 	"github.com/weirstream/weir/broker/internal/commitlog"
 	"github.com/weirstream/weir/broker/internal/metadata"
 	"github.com/weirstream/weir/broker/internal/partition"
-	"github.com/weirstream/weir/internal/compress"
+	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/config"
 )
 
@@ -113,8 +113,8 @@ const (
 )
 
 // codec is the one that batches are stored under, and false where that is the producer's choice.
-func (v topicValues) codec() (compress.Codec, bool) {
-	codec, err := compress.Parse(v.text("compression.type"))
+func (v topicValues) codec() (record.Codec, bool) {
+	codec, err := record.ParseCodec(v.text("compression.type"))
 	return codec, err == nil
 }
 

@@ -16,3 +16,6 @@ const (
 	LZ4    = compress.LZ4
 	Zstd   = compress.Zstd
 )
+
+// ParseCodec returns the codec of a name of compression.type; "producer" is none of them.
+func ParseCodec(name string) (Codec, error) { return compress.Parse(name) }
