@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("ADDR", addr)
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector lets each program linger
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			return nil
 		},
