@@ -94,23 +94,23 @@ func (o *Out) Len() int {
 	return n
 }
 
-// Each calls f for the pieces in order until f fails: either bytes or a body, and
-// whether more follow. It releases nothing.
-func (o *Out) Each(f func(bytes []byte, body Body, more bool) error) error {
+// Each calls f for the pieces in order until f fails: either bytes or a body. It
+// releases nothing.
+func (o *Out) Each(f func(bytes []byte, body Body) error) error {
 	at := 0
-	for i, s := range o.splices {
+	for _, s := range o.splices {
 		if s.at > at {
-			if err := f(o.Buf[at:s.at], nil, true); err != nil {
+			if err := f(o.Buf[at:s.at], nil); err != nil {
 				return err
 			}
 			at = s.at
 		}
-		if err := f(nil, s.body, i+1 < len(o.splices) || at < len(o.Buf)); err != nil {
+		if err := f(nil, s.body); err != nil {
 			return err
 		}
 	}
 	if at < len(o.Buf) {
-		return f(o.Buf[at:], nil, false)
+		return f(o.Buf[at:], nil)
 	}
 	return nil
 }

@@ -10,32 +10,11 @@ import (
 )
 
 const (
-	// gather is the largest body that Add copies into an answer; sending a larger
-	// one from its file costs less than copying it.
-	gather = 64 << 10
 	// chunk is how much of a body is written under one deadline.
 	chunk = 1 << 20
 	// copied is how much of a body is held in memory where the kernel cannot send it.
 	copied = 256 << 10
 )
-
-// Add puts a body at the present end of the answer: a small one is copied and
-// released, a large one spliced. The error is the body's.
-func (o *Out) Add(body Body) error {
-	n := body.Len()
-	if n >= gather {
-		o.Splice(body)
-		return nil
-	}
-	defer body.Release()
-	at := len(o.Buf)
-	o.Buf = append(o.Buf, make([]byte, n)...)
-	if _, err := body.ReadAt(o.Buf[at:], 0); err != nil {
-		o.Buf = o.Buf[:at]
-		return fmt.Errorf("read a range of %d bytes: %w", n, err)
-	}
-	return nil
-}
 
 // Writer writes answers to one connection. It belongs to one goroutine at a time.
 type Writer struct {
@@ -52,19 +31,19 @@ func NewWriter(conn net.Conn, clock env.Clock, buffers *Buffers, stall time.Dura
 	return &Writer{conn: conn, raw: rawConn(conn), clock: clock, buffers: buffers, stall: stall}
 }
 
-// Write puts everything in out on the wire: in one write where no body stands in
-// between, else joined so that no small packet leaves on its own. It blocks while
-// the peer does not read. out keeps its bodies; Reset releases them.
+// Write puts everything in out on the wire in few large writes: small bodies are
+// joined with the bytes around them, large ones sent from their files. It blocks
+// while the peer does not read. out keeps its bodies; Reset releases them.
 func (w *Writer) Write(out *Out) error {
 	if !out.Spliced() {
 		return w.bytes(out.Buf, false)
 	}
-	return out.Each(func(bytes []byte, body Body, more bool) error {
-		if body == nil {
-			return w.bytes(bytes, more)
-		}
-		return w.body(body)
-	})
+	g := gatherer{w: w, left: out.Len()}
+	defer g.end()
+	if err := out.Each(g.add); err != nil {
+		return err
+	}
+	return g.flush(false)
 }
 
 // body sends a range from its file where the kernel can, else through memory.

@@ -169,18 +169,11 @@ func (f *fetch) groups(tell []bool) []group {
 
 // appendPart appends one partition with its records.
 func (f *fetch) appendPart(out *wire.Out, i int, a *fetched, hints []hint) []hint {
-	index, start := f.within.Partitions[i].Index, len(out.Buf)
+	index, n := f.within.Partitions[i].Index, a.result.Range.Len()
 	f.appendPartHead(out, index, a)
-	if n := a.result.Range.Len(); n > 0 {
-		out.Buf = appendRecordsLen(out.Buf, n, f.request.flexible())
-		if err := out.Add(a.result.Range); err != nil {
-			out.Buf = out.Buf[:start]
-			a.fail(f, err)
-			f.appendPartHead(out, index, a)
-			out.Buf = appendRecordsLen(out.Buf, 0, f.request.flexible())
-		}
-	} else {
-		out.Buf = appendRecordsLen(out.Buf, 0, f.request.flexible())
+	out.Buf = appendRecordsLen(out.Buf, n, f.request.flexible())
+	if n > 0 {
+		out.Splice(&a.result.Range)
 	}
 	if !f.request.flexible() {
 		return hints
