@@ -5,6 +5,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,7 +123,7 @@ func (k *Key) rejectInteger(value string) string {
 
 func (k *Key) rejectDouble(value string) string {
 	f, err := strconv.ParseFloat(value, 64)
-	if err != nil {
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
 		return "want a number"
 	}
 	return k.rejectBounds(f)

@@ -41,6 +41,8 @@ func TestCheckNamesKeyValueAndWhatIsAllowed(t *testing.T) {
 		{"cleanup.policy", "compact,shred", "config cleanup.policy=compact,shred: want one of delete, compact"},
 		{"ratio", "1.5", "config ratio=1.5: must be at most 1"},
 		{"ratio", "half", "config ratio=half: want a number"},
+		{"ratio", "NaN", "config ratio=NaN: want a number"},
+		{"node.id", "\xff", "config node.id=\xff: want text of at most 32768 bytes"},
 		{"auto", "TRUE", ""},
 		{"auto", "yes", "config auto=yes: want true or false"},
 		{"nod.id", "1", "config nod.id: no such key; did you mean node.id?"},
