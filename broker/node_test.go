@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -262,6 +264,40 @@ func TestOperatorsSeeReadinessAndKafkasMeters(t *testing.T) {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("/metrics lacks %s", want)
 		}
+	}
+}
+
+// TestAFormerTopicsFolderIsSetAside restarts a node over a folder that a deletion
+// left behind: the topic can be made again, and the old bytes stay.
+func TestAFormerTopicsFolderIsSetAside(t *testing.T) {
+	dir := t.TempDir()
+	addr, _, stop := start(t, broker.Config{Dir: dir})
+	client := franz(t, addr, kgo.AllowAutoTopicCreation(), kgo.DefaultProduceTopic("t"))
+	if err := client.ProduceSync(t.Context(), kgo.StringRecord("old")).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	left := filepath.Join(t.TempDir(), "t-0")
+	if err := os.CopyFS(left, os.DirFS(filepath.Join(dir, "t-0"))); err != nil {
+		t.Fatal(err)
+	}
+	addr, _, stop = start(t, broker.Config{Dir: dir})
+	if _, err := kadm.NewClient(franz(t, addr)).DeleteTopics(t.Context(), "t"); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if err := os.CopyFS(filepath.Join(dir, "t-0"), os.DirFS(left)); err != nil {
+		t.Fatal(err)
+	}
+	addr, _, _ = start(t, broker.Config{Dir: dir})
+	again := franz(t, addr, kgo.AllowAutoTopicCreation(), kgo.DefaultProduceTopic("t"))
+	r, err := again.ProduceSync(t.Context(), kgo.StringRecord("new")).First()
+	if err != nil || r.Offset != 0 {
+		t.Errorf("the new topic took the record at offset %d: %v", r.Offset, err)
+	}
+	kept, err := filepath.Glob(filepath.Join(dir, "t-0.*-stray", "*.log"))
+	if err != nil || len(kept) != 1 {
+		t.Errorf("the old segment is not kept: %v %v", kept, err)
 	}
 }
 

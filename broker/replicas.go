@@ -5,9 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/broker/internal/commitlog"
 	"github.com/weirstream/weir/broker/internal/controller"
@@ -18,8 +21,11 @@ import (
 	"github.com/weirstream/weir/internal/env"
 )
 
-// offsetsTopic keeps the offsets and members of consumer groups.
-const offsetsTopic = "__consumer_offsets"
+// The internal topics that the wiring knows.
+const (
+	offsetsTopic  = "__consumer_offsets" // offsets and members of consumer groups
+	metadataTopic = "__cluster_metadata" // raft's log
+)
 
 // coordinators is told which partitions of the offsets topic this node leads.
 type coordinators interface {
@@ -89,49 +95,95 @@ func (r *replicas) reconcile(_ context.Context, from, to *metadata.Image) error 
 	for _, t := range delta.Deleted {
 		r.drop(next, t)
 	}
-	var errs []error
-	for _, t := range delta.Created {
-		errs = append(errs, r.hold(next, t, to))
+	if from == nil {
+		r.warnOfStrays(to)
 	}
+	topics := slices.Clone(delta.Created)
 	for _, change := range delta.Grown {
-		errs = append(errs, r.hold(next, change.New, to))
+		topics = append(topics, change.New)
 	}
 	for _, change := range delta.Led {
-		errs = append(errs, r.hold(next, change.Topic, to))
+		topics = append(topics, change.Topic)
 	}
+	err := r.hold(next, topics, to)
 	r.held.Store(&next)
 	r.reconfigure(next, delta, to)
+	return err
+}
+
+// hold opens and leads every partition of the topics that the image has this node lead.
+func (r *replicas) hold(all map[string]*held, topics []*metadata.Topic, image *metadata.Image) error {
+	for _, t := range topics {
+		h := &held{id: t.ID, partitions: make([]*replica, len(t.Partitions))}
+		if old := all[t.Name]; old != nil && old.id == t.ID {
+			copy(h.partitions, old.partitions)
+		}
+		all[t.Name] = h
+	}
+	err := r.openMissing(all, topics, image)
+	for _, t := range topics {
+		for i, state := range t.Partitions {
+			p := all[t.Name].partitions[i]
+			if p == nil || state.Leader != r.nodeID {
+				continue
+			}
+			p.Lead(state.LeaderEpoch)
+			if t.Name == offsetsTopic {
+				r.groups.lead(int32(i), state.LeaderEpoch, p.Partition)
+			}
+		}
+	}
+	return err
+}
+
+// openers is how many logs are opened at a time: recovery waits for the disk.
+const openers = 16
+
+// openMissing opens the partitions that this node is to lead and does not hold yet.
+func (r *replicas) openMissing(all map[string]*held, topics []*metadata.Topic, image *metadata.Image) error {
+	var mu sync.Mutex // guards errs
+	var errs []error
+	var g errgroup.Group
+	g.SetLimit(openers)
+	for _, t := range topics {
+		partitions := all[t.Name].partitions
+		for i, state := range t.Partitions {
+			if state.Leader != r.nodeID || partitions[i] != nil {
+				continue
+			}
+			g.Go(func() error {
+				opened, err := r.open(t, int32(i), image)
+				if err == nil {
+					partitions[i] = opened
+					return nil
+				}
+				r.logger.Error("partition does not serve", slog.String("topic", t.Name), slog.Int("partition", i), slog.Any("err", err))
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, &controller.PartitionError{Topic: t.Name, Partition: int32(i), Err: err})
+				return nil
+			})
+		}
+	}
+	_ = g.Wait() // what failed is in errs
 	return errors.Join(errs...)
 }
 
-// hold opens and leads every partition of t that the image has this node lead.
-func (r *replicas) hold(all map[string]*held, t *metadata.Topic, image *metadata.Image) error {
-	h := &held{id: t.ID, partitions: make([]*replica, len(t.Partitions))}
-	if old := all[t.Name]; old != nil && old.id == t.ID {
-		copy(h.partitions, old.partitions)
+// warnOfStrays names the folders of partitions that the metadata does not know:
+// leftovers of a deletion that a crash cut short, or of lost metadata. They stay.
+func (r *replicas) warnOfStrays(image *metadata.Image) {
+	found, err := r.dir.Logs()
+	if err != nil {
+		r.logger.Warn("data directory cannot be listed", slog.Any("err", err))
+		return
 	}
-	all[t.Name] = h
-	var errs []error
-	for i, state := range t.Partitions {
-		if state.Leader != r.nodeID {
+	for _, f := range found {
+		t, known := image.Topic(f.Topic)
+		if known && (!f.HasID || t.ID == f.TopicID) || f.Topic == metadataTopic {
 			continue
 		}
-		index := int32(i)
-		if h.partitions[i] == nil {
-			opened, err := r.open(t, index, image)
-			if err != nil {
-				r.logger.Error("partition does not serve", slog.String("topic", t.Name), slog.Int("partition", i), slog.Any("err", err))
-				errs = append(errs, &controller.PartitionError{Topic: t.Name, Partition: index, Err: err})
-				continue
-			}
-			h.partitions[i] = opened
-		}
-		h.partitions[i].Lead(state.LeaderEpoch)
-		if t.Name == offsetsTopic {
-			r.groups.lead(index, state.LeaderEpoch, h.partitions[i].Partition)
-		}
+		r.logger.Warn("folder belongs to no topic; it is kept and not served", slog.String("topic", f.Topic), slog.Int("partition", int(f.Partition)))
 	}
-	return errors.Join(errs...)
 }
 
 // open recovers or creates the log of a partition.
@@ -139,6 +191,9 @@ func (r *replicas) open(t *metadata.Topic, index int32, image *metadata.Image) (
 	values := r.configs.topic(image, t.Name)
 	producers := producer.New()
 	log, err := r.dir.Open(t.Name, index, t.ID, values.log(t.Internal), producers)
+	if errors.Is(err, commitlog.ErrForeign) {
+		log, err = r.openBesideStray(t, index, values, producers)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -147,6 +202,17 @@ func (r *replicas) open(t *metadata.Topic, index int32, image *metadata.Image) (
 		Config: values.partition(t.Internal), Logger: r.logger, Coders: r.coders, Meter: r.meters.topic(t.Name),
 	})
 	return &replica{Partition: p, log: log}, nil
+}
+
+// openBesideStray sets the folder of another topic of the same name aside: the
+// metadata says which id the name has now.
+func (r *replicas) openBesideStray(t *metadata.Topic, index int32, values topicValues, producers *producer.State) (*commitlog.Log, error) {
+	kept, err := r.dir.SetAside(t.Name, index)
+	if err != nil {
+		return nil, err
+	}
+	r.logger.Warn("folder of a former topic is set aside", slog.String("topic", t.Name), slog.Int("partition", int(index)), slog.String("kept", kept))
+	return r.dir.Open(t.Name, index, t.ID, values.log(t.Internal), producers)
 }
 
 // drop closes the partitions of a deleted topic and removes their folders.

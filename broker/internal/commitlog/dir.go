@@ -393,7 +393,7 @@ func (d *Dir) Delete(topic string, partition int32) error {
 	}
 	delete(d.logs, t)
 	d.mu.Unlock()
-	from, to := filepath.Join(d.path, t.String()), filepath.Join(d.path, t.deletedName(d.newID()))
+	from, to := filepath.Join(d.path, t.String()), filepath.Join(d.path, t.asideName(d.newID(), deleteSuffix))
 	delay := int64(0)
 	var err error
 	if open {
@@ -413,6 +413,31 @@ func (d *Dir) Delete(topic string, partition int32) error {
 	d.points.Unlock()
 	d.discard(delay, to)
 	return nil
+}
+
+// SetAside renames the directory of a partition that is not open and that the metadata does not
+// know by its id: the name is free again, and the data stays for a person to look at. It returns
+// the new path, once that is durable. A partition that has no directory is no error.
+func (d *Dir) SetAside(topic string, partition int32) (string, error) {
+	t := tp{topic, partition}
+	d.mu.Lock()
+	_, open := d.logs[t]
+	d.mu.Unlock()
+	if open {
+		return "", fmt.Errorf("set aside log %s: %w", t, ErrLocked)
+	}
+	to := filepath.Join(d.path, t.asideName(d.newID(), straySuffix))
+	err := ignoreMissing(d.env.FS.Rename(filepath.Join(d.path, t.String()), to))
+	if err == nil {
+		err = d.env.FS.SyncDir(d.path)
+	}
+	if err != nil {
+		return "", d.refuse("set aside log", err)
+	}
+	d.points.Lock()
+	d.gone[t] = true
+	d.points.Unlock()
+	return to, nil
 }
 
 // moveAway ends the log's use and renames its directory.

@@ -6,10 +6,12 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/weirstream/weir/internal/compress"
 	"github.com/weirstream/weir/internal/env"
 )
 
@@ -193,6 +195,42 @@ func trashDirs(t *testing.T, fsys env.FS) (n int) {
 	return n
 }
 
+func TestSetAsideKeepsTheDataUnderAnotherName(t *testing.T) {
+	fsys := env.NewMemFS()
+	d := openDir(t, fsys, DirOptions{})
+	l := openLog(t, d, "a", Config{}, nil)
+	if _, err := d.SetAside("a", 0); !errors.Is(err, ErrLocked) {
+		t.Errorf("an open log was set aside: %v", err)
+	}
+	if _, _, err := l.Append(batchOf(compress.None, 1, "x"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Open("a", 0, topicID("other"), Config{}, nil); !errors.Is(err, ErrForeign) {
+		t.Fatalf("a log of another id was opened: %v", err)
+	}
+	to, err := d.SetAside("a", 0)
+	if err != nil || !strings.HasSuffix(to, straySuffix) {
+		t.Fatalf("set aside to %q: %v", to, err)
+	}
+	crashed, _ := fsys.Crash(env.KeepNothing, 1)
+	if entries, err := crashed.ReadDir(to); err != nil || len(entries) == 0 {
+		t.Errorf("after a crash %s holds %v: %v", to, entries, err)
+	}
+	if again, err := d.Open("a", 0, topicID("other"), Config{}, nil); err != nil || again.EndOffset() != 0 {
+		t.Errorf("the name is not free: %v", err)
+	}
+	if _, err := d.SetAside("none", 0); err != nil {
+		t.Errorf("a partition without a directory: %v", err)
+	}
+	fsys.OnOp(env.FailNth(env.OpRename, 1, syscall.EIO))
+	if _, err := d.SetAside("none", 1); !errors.Is(err, ErrOffline) {
+		t.Errorf("a failing disk: %v", err)
+	}
+}
+
 func TestNamesOfDirectories(t *testing.T) {
 	for name, want := range map[string]tp{
 		"a-0": {"a", 0}, "with-dashes-12": {"with-dashes", 12}, "a.b_c-7": {"a.b_c", 7},
@@ -207,7 +245,7 @@ func TestNamesOfDirectories(t *testing.T) {
 		}
 	}
 	long := tp{strings.Repeat("t", 249), 1000}
-	if name := long.deletedName([16]byte{}); len(name) > 255 || !strings.HasSuffix(name, "-1000."+strings.Repeat("0", 32)+"-delete") {
+	if name := long.asideName([16]byte{}, deleteSuffix); len(name) > 255 || !strings.HasSuffix(name, "-1000."+strings.Repeat("0", 32)+"-delete") {
 		t.Errorf("deleted name of %d bytes: %s", len(name), name)
 	}
 }

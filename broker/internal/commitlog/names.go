@@ -22,6 +22,7 @@ const (
 	cleanedSuffix = ".cleaned"
 	swapSuffix    = ".swap"
 	deleteSuffix  = "-delete"
+	straySuffix   = "-stray"
 	tmpSuffix     = ".tmp"
 )
 
@@ -46,10 +47,10 @@ func parseTP(name string) (tp, bool) {
 	return tp{topic: name[:at], partition: int32(n)}, true
 }
 
-// deletedName is what a partition's directory is called once it is deleted: no name that a
-// partition can have, and no longer than a file system takes.
-func (t tp) deletedName(unique [16]byte) string {
-	suffix := fmt.Sprintf("-%d.%s%s", t.partition, hex.EncodeToString(unique[:]), deleteSuffix)
+// asideName is what a partition's directory is called once it is deleted or set aside: no name that
+// a partition can have, and no longer than a file system takes.
+func (t tp) asideName(unique [16]byte, suffix string) string {
+	suffix = fmt.Sprintf("-%d.%s%s", t.partition, hex.EncodeToString(unique[:]), suffix)
 	return t.topic[:min(len(t.topic), 255-len(suffix))] + suffix
 }
 
