@@ -104,7 +104,7 @@ func TestResolveRefusesUnknownAndImpossible(t *testing.T) {
 	env := s.ParseEnv([]string{"WEIR_NODE_IDD=2"})
 	file := config.Layer{Origin: "f", Values: map[string]string{"auto": "maybe"}}
 	_, _, err := s.Resolve(append(env, file)...)
-	for _, want := range []string{"environment: config node.idd: no such key; did you mean node.id?", "f: config auto=maybe"} {
+	for _, want := range []string{"environment WEIR_NODE_IDD: config node.idd: no such key; did you mean node.id?", "f: config auto=maybe"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v lacks %q", err, want)
 		}

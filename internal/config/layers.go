@@ -16,7 +16,16 @@ import (
 type Layer struct {
 	Origin string
 	Values map[string]string
+	Names  map[string]string // how a key was spelled there, where that differs
 	Lax    bool
+}
+
+// place is the origin of one key, for people.
+func (l Layer) place(name string) string {
+	if spelled := l.Names[name]; spelled != "" {
+		return l.Origin + " " + spelled
+	}
+	return l.Origin
 }
 
 // Value is a configured value and the origin it came from.
@@ -36,11 +45,11 @@ func (s *Set) Resolve(layers ...Layer) (set map[string]Value, warnings []string,
 		for _, name := range slices.Sorted(maps.Keys(layer.Values)) {
 			key, known := s.Key(name)
 			if !known && layer.Lax {
-				warnings = append(warnings, fmt.Sprintf("%s: %v; it is ignored", layer.Origin, s.Unknown(name)))
+				warnings = append(warnings, fmt.Sprintf("%s: %v; it is ignored", layer.place(name), s.Unknown(name)))
 				continue
 			}
 			if err := s.Check(name, layer.Values[name]); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", layer.Origin, err))
+				errs = append(errs, fmt.Errorf("%s: %w", layer.place(name), err))
 				continue
 			}
 			if _, over := set[name]; over {
@@ -48,7 +57,7 @@ func (s *Set) Resolve(layers ...Layer) (set map[string]Value, warnings []string,
 			}
 			set[name] = Value{Text: strings.TrimSpace(layer.Values[name]), Origin: layer.Origin}
 			if key.Ignored != "" {
-				warnings = append(warnings, fmt.Sprintf("%s: %s has no effect: %s", layer.Origin, name, key.Ignored))
+				warnings = append(warnings, fmt.Sprintf("%s: %s has no effect: %s", layer.place(name), name, key.Ignored))
 			}
 		}
 	}
@@ -85,18 +94,19 @@ func envOwn(name string) bool {
 // underscore and ___ a dash. A WEIR_ variable is tried with its prefix too, so
 // that WEIR_DURABILITY is weir.durability. CLUSTER_ID is cluster.id.
 func (s *Set) ParseEnv(environ []string) []Layer {
-	own := Layer{Origin: "environment", Values: map[string]string{}}
-	kafka := Layer{Origin: "environment", Values: map[string]string{}, Lax: true}
+	own := Layer{Origin: "environment", Values: map[string]string{}, Names: map[string]string{}}
+	kafka := Layer{Origin: "environment", Values: map[string]string{}, Names: map[string]string{}, Lax: true}
+	put := func(l Layer, key, name, value string) { l.Values[key], l.Names[key] = value, name }
 	for _, pair := range environ {
 		name, value, ok := strings.Cut(pair, "=")
 		switch {
 		case !ok || envOwn(name):
 		case name == "CLUSTER_ID":
-			kafka.Values["cluster.id"] = value
+			put(kafka, "cluster.id", name, value)
 		case strings.HasPrefix(name, "WEIR_"):
-			own.Values[s.envKey(name)] = value
+			put(own, s.envKey(name), name, value)
 		case strings.HasPrefix(name, "KAFKA_"):
-			kafka.Values[dotted(strings.TrimPrefix(name, "KAFKA_"))] = value
+			put(kafka, dotted(strings.TrimPrefix(name, "KAFKA_")), name, value)
 		}
 	}
 	return []Layer{own, kafka}
