@@ -112,16 +112,18 @@ func (l *Log) readSegment(s *segmentFile, from, upTo int64, maxBytes int, minOne
 			s.Log.Release()
 		}
 	}()
-	p, ok, err := s.FindOffset(h, from, size, interval)
+	sc := s.Headers(h)
+	defer sc.Close()
+	p, ok, err := s.FindOffset(sc, from, size, interval)
 	if err != nil || !ok || p.End > upTo {
 		return r, ok, err
 	}
-	end, err := l.position(s, h, upTo, p.Pos+int64(p.Size), size)
+	end, err := l.position(s, sc, upTo, p.Pos+int64(p.Size), size)
 	if err != nil {
 		return r, true, err
 	}
 	if limit := p.Pos + int64(maxBytes); end > limit {
-		if end, err = s.Boundary(h, p.Pos, limit); err != nil {
+		if end, err = s.Boundary(sc, p, limit); err != nil {
 			return r, true, err
 		}
 		if end == p.Pos {
@@ -137,7 +139,7 @@ func (l *Log) readSegment(s *segmentFile, from, upTo int64, maxBytes int, minOne
 
 // position returns where the first batch at or after an offset begins, looking from after on; the
 // end of the segment is cheap to find, and so is the synced offset.
-func (l *Log) position(s *segmentFile, h io.ReaderAt, offset, after, size int64) (int64, error) {
+func (l *Log) position(s *segmentFile, sc *segment.Scanner, offset, after, size int64) (int64, error) {
 	if offset >= s.Next() {
 		return size, nil
 	}
@@ -148,7 +150,7 @@ func (l *Log) position(s *segmentFile, h io.ReaderAt, offset, after, size int64)
 	if err != nil {
 		return 0, err
 	}
-	p, ok, err := s.Find(h, max(from, after), size, func(b record.Batch) bool { return b.NextOffset() > offset })
+	p, ok, err := s.Find(sc, max(from, after), size, func(b record.Batch) bool { return b.NextOffset() > offset })
 	if ok {
 		return p.Pos, nil
 	}
@@ -197,7 +199,9 @@ func (l *Log) searchTime(s *segmentFile, ts, upTo int64) (found TimeOffset, ok b
 	if err != nil {
 		return found, false, err
 	}
-	p, ok, err := s.FindOffset(h, max(start, l.start.Load()), size, interval)
+	sc := s.Headers(h)
+	defer sc.Close()
+	p, ok, err := s.FindOffset(sc, max(start, l.start.Load()), size, interval)
 	for ok && err == nil && p.Base < upTo {
 		if p.MaxTime >= ts {
 			start := l.start.Load()
@@ -206,7 +210,7 @@ func (l *Log) searchTime(s *segmentFile, ts, upTo int64) (found TimeOffset, ok b
 				return found, ok, err
 			}
 		}
-		p, ok, err = s.Find(h, p.Pos+int64(p.Size), size, func(b record.Batch) bool { return b.MaxTimestamp() >= ts })
+		p, ok, err = s.Find(sc, p.Pos+int64(p.Size), size, func(b record.Batch) bool { return b.MaxTimestamp() >= ts })
 	}
 	return TimeOffset{}, false, err
 }
@@ -259,7 +263,9 @@ func (l *Log) MaxTimestamp() (found TimeOffset, ok bool, err error) {
 		return found, false, err
 	}
 	defer in.Log.Release()
-	p, ok, err := in.FindOffset(h, at, in.Size(), interval)
+	sc := in.Headers(h)
+	defer sc.Close()
+	p, ok, err := in.FindOffset(sc, at, in.Size(), interval)
 	if err != nil || !ok {
 		return found, false, err
 	}

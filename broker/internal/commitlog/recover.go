@@ -270,8 +270,8 @@ func (l *Log) walk(s *segmentFile, h io.ReaderAt, point int64, verify bool) (end
 		return 0, err
 	}
 	interval := l.config.Load().IndexIntervalBytes
-	sc, done := s.Scan(h, pos, s.Size(), verify)
-	defer done()
+	sc := s.Scan(h, pos, s.Size(), verify)
+	defer sc.Close()
 	end = s.Base
 	for {
 		b, at, err := sc.Next()
@@ -295,7 +295,8 @@ func (l *Log) walk(s *segmentFile, h io.ReaderAt, point int64, verify bool) (end
 
 // plausible tells whether a batch can follow those before it, which end at an offset.
 func plausible(s *segmentFile, b record.Batch, end int64, verify bool) error {
-	if b.BaseOffset() < end || b.LastOffset()-s.Base > math.MaxInt32 {
+	next := s.Next() // of a segment that others follow, their first offset
+	if b.BaseOffset() < end || b.LastOffset()-s.Base > math.MaxInt32 || next > s.Base && b.NextOffset() > next {
 		return fmt.Errorf("%w: offset %d after %d", record.ErrCorrupt, b.BaseOffset(), end)
 	}
 	if verify {
@@ -394,6 +395,9 @@ func snapshots(entries []fs.DirEntry) []int64 {
 // loadSnapshot hands a snapshot to the follower; one that it refuses is removed.
 func (l *Log) loadSnapshot(name string) (ok bool, err error) {
 	data, err := env.ReadFile(l.dir.env.FS, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // it went with its segment
+	}
 	if err != nil {
 		return false, err
 	}
@@ -431,8 +435,8 @@ func (l *Log) replaySegment(s *segmentFile, from int64) error {
 	if err != nil {
 		return err
 	}
-	sc, done := s.Scan(h, pos, s.Size(), false)
-	defer done()
+	sc := s.Scan(h, pos, s.Size(), false)
+	defer sc.Close()
 	for {
 		b, at, err := sc.Next()
 		if errors.Is(err, io.EOF) {

@@ -225,7 +225,9 @@ func (l *Log) cutSegment(s *segmentFile, offset int64) (end int64, err error) {
 		return 0, err
 	}
 	defer s.Log.Release()
-	p, ok, err := s.FindOffset(h, offset, s.Size(), interval)
+	sc := s.Headers(h)
+	defer sc.Close()
+	p, ok, err := s.FindOffset(sc, offset, s.Size(), interval)
 	if err != nil {
 		return 0, err
 	}

@@ -18,6 +18,7 @@ const (
 // Scanner walks the batches of a segment's file without decoding them. Its buffer is reused:
 // what Next returns is valid until the following call.
 type Scanner struct {
+	pool  *Pool
 	src   io.ReaderAt
 	pos   int64 // of the batch that Next returns
 	end   int64
@@ -27,13 +28,22 @@ type Scanner struct {
 	at    int64 // file position of buf[0]
 }
 
-func (s *Scanner) reset(src io.ReaderAt, from, end int64, whole bool) {
-	s.src, s.pos, s.end, s.whole, s.at = src, from, end, whole, from
+func (s *Scanner) reset(src io.ReaderAt, whole bool) {
+	s.src, s.whole, s.at = src, whole, 0
 	s.buf = s.buf[:0]
 	s.chunk = headerChunk
 	if whole {
 		s.chunk = bodyChunk
 	}
+}
+
+// seek goes on at another place of the same file; what was read already is not read again.
+func (s *Scanner) seek(from, end int64) { s.pos, s.end = from, end }
+
+// Close gives the scanner back.
+func (s *Scanner) Close() {
+	s.src = nil
+	s.pool.scans.Put(s)
 }
 
 // Next returns the batch at pos and moves behind it. The error is io.EOF at the end, wraps

@@ -108,18 +108,20 @@ func (s *Segment) Retire() {
 	}
 }
 
-// Scan starts a scanner on the segment's file; the caller gives it back through done.
-func (s *Segment) Scan(h io.ReaderAt, from, end int64, whole bool) (sc *Scanner, done func()) {
+// Scan starts a scanner on the segment's file, to be closed.
+func (s *Segment) Scan(h io.ReaderAt, from, end int64, whole bool) *Scanner {
 	sc, ok := s.Log.pool.scans.Get().(*Scanner)
 	if !ok {
-		sc = new(Scanner)
+		sc = &Scanner{pool: s.Log.pool}
 	}
-	sc.reset(h, from, end, whole)
-	return sc, func() {
-		sc.src = nil
-		s.Log.pool.scans.Put(sc)
-	}
+	sc.reset(h, whole)
+	sc.seek(from, end)
+	return sc
 }
+
+// Headers starts a scanner for Find, FindOffset and Boundary. They read less when they follow
+// one another with the same one, which is not to be kept while the file changes below Size.
+func (s *Segment) Headers(h io.ReaderAt) *Scanner { return s.Scan(h, 0, 0, false) }
 
 // Note takes a batch, which begins at pos, into the indexes.
 func (s *Segment) Note(b record.Batch, pos int64, interval int) {
@@ -232,8 +234,8 @@ func (s *Segment) rebuild(interval int) error {
 		return err
 	}
 	defer s.Log.Release()
-	sc, done := s.Scan(h, 0, s.size.Load(), false)
-	defer done()
+	sc := s.Scan(h, 0, s.size.Load(), false)
+	defer sc.Close()
 	for {
 		b, pos, err := sc.Next()
 		if errors.Is(err, io.EOF) || IsDamage(err) {
@@ -290,8 +292,8 @@ func (s *Segment) Resume(h io.ReaderAt, offset int64) (pos int64, err error) {
 		return 0, err
 	}
 	if pos > 0 {
-		sc, done := s.Scan(h, pos, s.size.Load(), false)
-		defer done()
+		sc := s.Scan(h, pos, s.size.Load(), false)
+		defer sc.Close()
 		b, _, err := sc.Next()
 		if err != nil && !IsDamage(err) {
 			return 0, err
@@ -304,8 +306,8 @@ func (s *Segment) Resume(h io.ReaderAt, offset int64) (pos int64, err error) {
 	if pos == 0 {
 		return 0, s.CutIndexes(0)
 	}
-	first, done := s.Scan(h, 0, s.size.Load(), false)
-	defer done()
+	first := s.Scan(h, 0, s.size.Load(), false)
+	defer first.Close()
 	if b, _, err := first.Next(); err == nil {
 		s.firstTime = b.MaxTimestamp()
 	}
@@ -335,9 +337,8 @@ type Place struct {
 
 // Find returns the first batch below limit for which want holds, looking from a position on
 // where a batch begins. ok is false when there is none.
-func (s *Segment) Find(h io.ReaderAt, from, limit int64, want func(record.Batch) bool) (p Place, ok bool, err error) {
-	sc, done := s.Scan(h, from, limit, false)
-	defer done()
+func (s *Segment) Find(sc *Scanner, from, limit int64, want func(record.Batch) bool) (p Place, ok bool, err error) {
+	sc.seek(from, limit)
 	for {
 		b, pos, err := sc.Next()
 		if errors.Is(err, io.EOF) {
@@ -357,13 +358,13 @@ func (s *Segment) Find(h io.ReaderAt, from, limit int64, want func(record.Batch)
 
 // FindOffset returns the first batch that ends at or after the offset. An index that leads
 // astray is built again.
-func (s *Segment) FindOffset(h io.ReaderAt, offset, limit int64, interval int) (p Place, ok bool, err error) {
+func (s *Segment) FindOffset(sc *Scanner, offset, limit int64, interval int) (p Place, ok bool, err error) {
 	want := func(b record.Batch) bool { return b.LastOffset() >= offset }
 	from, err := s.Floor(offset)
 	if err != nil {
 		return p, false, err
 	}
-	p, ok, err = s.Find(h, from, limit, want)
+	p, ok, err = s.Find(sc, from, limit, want)
 	astray := ok && p.Pos == from && p.Base > offset || IsDamage(err)
 	if from == 0 || !astray {
 		return p, ok, err
@@ -373,19 +374,25 @@ func (s *Segment) FindOffset(h io.ReaderAt, offset, limit int64, interval int) (
 	if err := s.rebuild(interval); err != nil {
 		return p, false, err
 	}
-	return s.Find(h, 0, limit, want)
+	return s.Find(sc, 0, limit, want)
 }
 
-// Boundary returns the end of the last batch that ends at or before limit, looking from the batch
-// at from on; from when that batch is longer.
-func (s *Segment) Boundary(h io.ReaderAt, from, limit int64) (end int64, err error) {
+// Boundary returns the end of the last batch that ends at or before limit, looking from a batch
+// on; the beginning of that batch when it is longer.
+func (s *Segment) Boundary(sc *Scanner, first Place, limit int64) (end int64, err error) {
+	if end = first.Pos + int64(first.Size); end > limit {
+		return first.Pos, nil
+	}
+	if limit-end < record.HeaderSize {
+		return end, nil
+	}
 	_, last, err := s.offsets.search(func(e []byte) bool { _, p := offsetEntry(e); return p <= limit })
 	if err != nil {
-		return from, err
+		return first.Pos, err
 	}
 	_, at := offsetEntry(last[:])
-	end = max(from, at)
-	p, ok, err := s.Find(h, end, s.size.Load(), func(b record.Batch) bool {
+	end = max(end, at)
+	p, ok, err := s.Find(sc, end, s.size.Load(), func(b record.Batch) bool {
 		if end+int64(b.Length()) > limit {
 			return true
 		}

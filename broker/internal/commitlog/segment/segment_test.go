@@ -92,18 +92,20 @@ func TestIndexesFindTheSameInMemoryAndOnDisk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		sc := s.Headers(h)
 		for i := int64(0); i < n; i += 97 {
-			p, ok, err := s.FindOffset(h, 5+i, s.Size(), 0)
+			p, ok, err := s.FindOffset(sc, 5+i, s.Size(), 0)
 			if err != nil || !ok || p.Base != 5+i {
 				t.Errorf("%s: offset %d found at %d, %v", when, 5+i, p.Base, err)
 			}
 			if o, err := s.BeforeTime(1000 + i); err != nil || o > 5+i || o < 5+i-2 {
 				t.Errorf("%s: timestamp %d begins at %d, %v", when, 1000+i, o, err)
 			}
-			if end, err := s.Boundary(h, 0, p.Pos+int64(p.Size)+3); err != nil || end != p.Pos+int64(p.Size) {
+			if end, err := s.Boundary(sc, p, p.Pos+int64(p.Size)+3); err != nil || end != p.Pos+int64(p.Size) {
 				t.Errorf("%s: boundary %d, want %d, %v", when, end, p.Pos+int64(p.Size), err)
 			}
 		}
+		sc.Close()
 		s.Log.Release()
 		if ts, at := s.Largest(); ts != 1000+n-1 || at != 5+n-1 {
 			t.Errorf("%s: largest timestamp %d at %d", when, ts, at)
