@@ -44,10 +44,10 @@ func TestProduceHoldsABatchToTheRules(t *testing.T) {
 	}{
 		{rule: "a sound batch", batch: plain("a", "b")},
 		{rule: "crc does not match", batch: func() []byte { b := plain("a"); b[len(b)-1] ^= 1; return b }(), want: kerr.CorruptMessage},
-		{rule: "magic 1", batch: func() []byte { b := plain("a"); b[16] = 1; return b }(), want: kerr.UnsupportedForMessageFormat},
+		{rule: "magic 1", batch: func() []byte { b := plain("a"); b[16] = 1; return b }(), want: kerr.InvalidRecord},
 		{rule: "magic 3", batch: func() []byte { b := plain("a"); b[16] = 3; return b }(), want: kerr.CorruptMessage},
-		{rule: "shorter than a header", batch: plain("a")[:40], want: kerr.CorruptMessage},
-		{rule: "length field too large", batch: func() []byte { b := plain("a"); put32(8, 1<<30)(b); return b }(), want: kerr.CorruptMessage},
+		{rule: "shorter than a header", batch: plain("a")[:40], want: kerr.InvalidRecord},
+		{rule: "length field too large", batch: func() []byte { b := plain("a"); put32(8, 1<<30)(b); return b }(), want: kerr.InvalidRecord},
 		{rule: "length field negative", batch: func() []byte { b := plain("a"); put32(8, 1<<31)(b); return b }(), want: kerr.CorruptMessage},
 		{rule: "two batches", batch: append(plain("a"), plain("b")...), want: kerr.InvalidRecord},
 		{rule: "no batch", batch: []byte{}, want: kerr.InvalidRecord},
