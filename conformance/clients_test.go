@@ -45,6 +45,7 @@ func TestClients(t *testing.T) {
 }
 
 func exercise(t *testing.T, f foreign) {
+	onCard(t, f.name, does("100,000 records in five codecs around a kill -9, read by groups of two"))
 	b := newBroker(t)
 	const topic, group = "clients", "readers"
 	b.createTopic(topic, 4)

@@ -196,6 +196,7 @@ func diffFetch(d *duel) {
 	d.topic("fetch", 2)
 	d.topic("fetch-trimmed", 1)
 	d.topic("fetch-empty", 1)
+	d.topic("fetch-zstd", 1, "compression.type", "zstd")
 	for range 3 {
 		d.do("fill", 9, func(s *side) kmsg.Request { return produceOf(s, -1, "fetch", batchOf(10, nil), batchOf(2, nil)) })
 		d.do("fill", 9, func(s *side) kmsg.Request { return produceOf(s, -1, "fetch-trimmed", batchOf(10, nil)) })
@@ -216,6 +217,7 @@ func diffFetch(d *duel) {
 		{"before the start", []fetched{{"fetch-trimmed", 0, 11, all, -1}}, nil},
 		{"trimmed start", []fetched{{"fetch-trimmed", 0, 12, all, -1}}, nil},
 		{"empty", []fetched{{"fetch-empty", 0, 0, all, -1}}, nil},
+		{"a topic of zstd", []fetched{{"fetch-zstd", 0, 0, all, -1}}, nil},
 		{"unknown topic", []fetched{{"nowhere", 0, 0, all, -1}, {"fetch", 0, 0, all, -1}}, nil},
 		{"unknown partition", []fetched{{"fetch", 9, 0, all, -1}}, nil},
 		{"one byte", []fetched{{"fetch", 0, 0, 1, -1}, {"fetch", 1, 0, 1, -1}}, nil},

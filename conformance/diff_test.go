@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -16,6 +17,8 @@ import (
 // version of every API that Weir serves, and compares the answers field by field.
 // differences.txt lists what may differ, with the reason of each.
 func TestSameAnswersAsKafka(t *testing.T) {
+	var summary string
+	onCard(t, "comparison with Kafka", func() string { return summary })
 	kafka := newKafka(t)
 	weir := newBroker(t, "--set", "node.id=1", "--set", "offsets.topic.num.partitions=1")
 	d := &duel{t: t, kafka: newSide("kafka", kafka), weir: newSide("weir", weir.addr), seen: map[int16]map[int16]int{}, ranges: map[int16][2]int16{}}
@@ -44,7 +47,7 @@ func TestSameAnswersAsKafka(t *testing.T) {
 		}
 		t.Logf("%s: %d exchanges in %v", s.name, d.exchanges-before, time.Since(start).Round(time.Millisecond))
 	}
-	d.judge()
+	summary = d.judge()
 }
 
 func newSide(name, addr string) *side {
@@ -128,6 +131,7 @@ func diffBroken(d *duel) {
 			if body := req.AppendTo(nil); len(body) > 0 && key != int16(kmsg.ApiVersions) {
 				cut := resize(whole[:len(whole)-1])
 				d.do("a byte less", v, same(raw{req, cut}))
+				d.do("a byte more", v, same(raw{req, resize(append(slices.Clone(whole), 0))}))
 			}
 		})
 	}
@@ -184,7 +188,7 @@ func readRules(t *testing.T) []*rule {
 }
 
 // judge fails on every difference that no rule allows and on every rule that allows nothing.
-func (d *duel) judge() {
+func (d *duel) judge() string {
 	rules := readRules(d.t)
 	unexplained := 0
 	for _, f := range d.found {
@@ -212,5 +216,6 @@ func (d *duel) judge() {
 	for _, v := range d.seen {
 		versions += len(v)
 	}
-	d.t.Logf("%d exchanges over %d APIs and %d versions of them; %d fields differ by intention, %d without", d.exchanges, len(d.seen), versions, len(d.found)-unexplained, unexplained)
+	d.t.Logf("%d fields differ by intention, %d without", len(d.found)-unexplained, unexplained)
+	return fmt.Sprintf("%d requests, over %d APIs and %d versions of them, to both brokers", d.exchanges, len(d.seen), versions)
 }

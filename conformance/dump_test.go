@@ -23,10 +23,8 @@ func eachLine(r io.Reader, f func(line string)) {
 // TestKafkaReadsOurFiles lets Kafka's DumpLogSegments walk every segment, index
 // and group record of a data directory. Its exit code says nothing; its words do.
 func TestKafkaReadsOurFiles(t *testing.T) {
-	libs := os.Getenv("KAFKA_LIBS")
-	if libs == "" {
-		t.Skip("KAFKA_LIBS names no folder of Kafka's jars")
-	}
+	onCard(t, "Kafka's DumpLogSegments", does("walks our segments, indexes and `__consumer_offsets`"))
+	libs := kafkaLibs(t)
 	b := newBroker(t, "--set", "log.segment.bytes=262144", "--set", "log.index.interval.bytes=512")
 	b.createTopic("clients", 2)
 	for i, codec := range codecs() {

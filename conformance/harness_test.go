@@ -33,11 +33,22 @@ func TestMain(m *testing.M) {
 		if out, err := build.CombinedOutput(); err != nil {
 			panic(fmt.Sprintf("build weir: %v\n%s", err, out))
 		}
-		code := m.Run()
+		code := run(m)
 		os.RemoveAll(dir)
 		os.Exit(code)
 	}
-	os.Exit(m.Run())
+	os.Exit(run(m))
+}
+
+// run runs the tests and, where it is asked for, writes down what they showed.
+func run(m *testing.M) int {
+	code := m.Run()
+	if path := os.Getenv("CONFORMANCE_CARD"); path != "" {
+		if err := writeCard(path); err != nil {
+			panic(err)
+		}
+	}
+	return code
 }
 
 // broker is one weir process that keeps its address and folder over restarts.

@@ -29,6 +29,7 @@ func TestPython(t *testing.T) {
 	const python = "/usr/bin/python3"
 	for script, module := range map[string]string{"confluent.py": "confluent_kafka", "pure.py": "kafka"} {
 		t.Run(module, func(t *testing.T) {
+			onCard(t, "Python: "+module, does("idempotent and compressed produce, groups, offsets, administration"))
 			if err := exec.Command(python, "-c", "import "+module).Run(); err != nil {
 				t.Skipf("the Python module %s is not installed", module)
 			}
@@ -39,6 +40,7 @@ func TestPython(t *testing.T) {
 
 // TestKafkaJS installs kafkajs in a folder of its own, as a user would.
 func TestKafkaJS(t *testing.T) {
+	onCard(t, "kafkajs 2.2.4", does("idempotent produce, gzip, a group, administration"))
 	for _, tool := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("%s is not installed", tool)
@@ -62,6 +64,7 @@ func TestKafkaJS(t *testing.T) {
 
 // TestJavaClient runs Kafka's own client.
 func TestJavaClient(t *testing.T) {
+	onCard(t, "Java client 4.3.1", does("five codecs, idempotent, four assignors, seek, offsets by time, AdminClient"))
 	libs := kafkaLibs(t)
 	out := runTool(t, "", "", "java", "-Xmx512m", "-cp", libs+"/*", "testdata/Client.java", newBroker(t).addr)
 	if !strings.Contains(out, "all is well") {
@@ -71,6 +74,7 @@ func TestJavaClient(t *testing.T) {
 
 // TestKafkaTools runs Kafka's command line tools for what a broker of ours has.
 func TestKafkaTools(t *testing.T) {
+	onCard(t, "Kafka's command line tools", does("topics, configs, console producer and consumer, consumer groups, offsets, delete records, log dirs, API versions"))
 	libs, b := kafkaLibs(t), newBroker(t)
 	dir := t.TempDir()
 	tool := func(stdin, class string, args ...string) string {
