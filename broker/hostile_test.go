@@ -324,6 +324,36 @@ func TestAClientThatNeverReads(t *testing.T) {
 	a.unharmed(16 << 20)
 }
 
+// TestLargeAnswersAreNotHoarded for a client that asks for all metadata again and again and reads none.
+func TestLargeAnswersAreNotHoarded(t *testing.T) {
+	a := attack(t)
+	for i := range 20 {
+		a.healthy.create(fmt.Sprintf("%s-%d", strings.Repeat("long", 50), i), 20)
+	}
+	m := kmsg.NewPtrMetadataRequest()
+	m.Version, m.Topics = 9, nil
+	requests := bytes.Repeat(kmsg.NewRequestFormatter().AppendRequest(nil, m, 1), 10_000)
+	before := heapNow()
+	for range 20 {
+		conn, err := net.Dial("tcp", a.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		for err = nil; err == nil; {
+			_ = conn.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
+			_, err = conn.Write(requests)
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatal(err)
+		}
+	}
+	a.serves()
+	if now := heapNow(); now > before+40<<20 {
+		t.Errorf("20 clients cost %d bytes", now-before)
+	}
+}
+
 // TestManyBrokenOffConversations: clients that go away with requests under way leave nothing behind.
 func TestManyBrokenOffConversations(t *testing.T) {
 	a := attack(t)

@@ -133,7 +133,7 @@ func (c *conn) handle(ctx context.Context, frame []byte) error {
 		return nil
 	}
 	s := c.server.slot()
-	*s = slot{conn: c, route: r, header: h, size: len(frame), began: began, resp: resp, pending: pending}
+	*s = slot{conn: c, route: r, header: h, size: len(frame) + c.weight(resp), began: began, resp: resp, pending: pending}
 	s.header.ClientID = nil // it aliases the frame
 	c.owe(s)
 	if pending == nil {
@@ -143,6 +143,18 @@ func (c *conn) handle(ctx context.Context, frame []byte) error {
 	}
 	return nil
 }
+
+// weight is what an answer counts for beside its request. One that is held as a message until it is
+// written may be large, such as the metadata of all topics, so that few of them may be owed.
+func (c *conn) weight(resp route.Response) int {
+	if _, ok := route.Kmsg(resp); ok {
+		return c.server.o.MaxOwedBytes / maxMessages
+	}
+	return 0
+}
+
+// maxMessages is how many answers of kmsg's a connection may be owed.
+const maxMessages = 16
 
 // start runs the handler; a panic closes this connection alone.
 func (c *conn) start(ctx context.Context, r *route.Route, version int16, body []byte) (resp route.Response, p *route.Pending, err error) {

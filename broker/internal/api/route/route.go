@@ -134,7 +134,7 @@ func (e encoded) Respond(out *wire.Out) error {
 }
 
 // Kmsg returns the kmsg response behind r, and false where the route was declared
-// with NewRaw. It is for tests of handlers.
+// with NewRaw.
 func Kmsg(r Response) (kmsg.Response, bool) {
 	e, ok := r.(encoded)
 	return e.resp, ok
