@@ -13,9 +13,9 @@ import (
 	"github.com/weirstream/weir/broker"
 )
 
-func joinOf(group, member string, instance *string) *kmsg.JoinGroupRequest {
+func joinOf(group string, instance *string) *kmsg.JoinGroupRequest {
 	req := kmsg.NewPtrJoinGroupRequest()
-	req.Version, req.Group, req.MemberID, req.InstanceID = 9, group, member, instance
+	req.Version, req.Group, req.InstanceID = 9, group, instance
 	req.SessionTimeoutMillis, req.RebalanceTimeoutMillis, req.ProtocolType = 10_000, 10_000, "consumer"
 	meta := kmsg.NewConsumerMemberMetadata()
 	meta.Topics = []string{"subscribed"}
@@ -28,7 +28,7 @@ func joinOf(group, member string, instance *string) *kmsg.JoinGroupRequest {
 // stable makes a group of one member that has the assignment "mine".
 func stable(r *raw, group string, instance *string) (member string, generation int32) {
 	r.t.Helper()
-	join := joinOf(group, "", instance)
+	join := joinOf(group, instance)
 	joined := call[*kmsg.JoinGroupResponse](r, join)
 	if is(joined.ErrorCode, kerr.MemberIDRequired) {
 		join.MemberID = joined.MemberID
@@ -172,7 +172,7 @@ func TestJoiningIsHeldToTheRules(t *testing.T) {
 	}
 	for _, row := range rows {
 		t.Run(row.rule, func(t *testing.T) {
-			j := joinOf("g", "", nil)
+			j := joinOf("g", nil)
 			row.change(j)
 			wantCode(t, "join", call[*kmsg.JoinGroupResponse](r, j).ErrorCode, row.want)
 		})
@@ -199,7 +199,7 @@ func TestAStaticMemberSurvivesTheBroker(t *testing.T) {
 	coordinate(r, "fixed")
 	wantCode(t, "heartbeat after a restart", r.heartbeat("fixed", member, generation, &instance), nil)
 	r.fetchesOffset("fixed", 5, "m")
-	joined := call[*kmsg.JoinGroupResponse](r, joinOf("fixed", "", &instance))
+	joined := call[*kmsg.JoinGroupResponse](r, joinOf("fixed", &instance))
 	wantCode(t, "join again", joined.ErrorCode, nil)
 	if joined.Generation != generation || joined.MemberID == member {
 		t.Errorf("generation %d, want %d; member %s", joined.Generation, generation, joined.MemberID)

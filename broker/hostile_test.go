@@ -216,7 +216,7 @@ func TestHostileRequests(t *testing.T) {
 		{"fetch of a negative partition", fetched(func(f *kmsg.FetchRequest) { f.Topics[0].Partitions[0].Partition = math.MinInt32 }), kerr.UnknownTopicOrPartition},
 		{"list offsets of a place nobody knows", func(r *raw) int16 { return r.list("t", -99).ErrorCode }, kerr.UnsupportedVersion},
 		{"join with metadata of two megabytes", func(r *raw) int16 {
-			j := joinOf("g", "", nil)
+			j := joinOf("g", nil)
 			j.Protocols[0].Metadata = make([]byte, 2<<20)
 			resp := call[*kmsg.JoinGroupResponse](r, j)
 			j.MemberID = resp.MemberID
@@ -368,7 +368,7 @@ func TestManyBrokenOffConversations(t *testing.T) {
 			req = fetchOf("c", 12, 0, 100)
 		}
 		req.MaxWaitMillis = math.MaxInt32
-		join := joinOf(fmt.Sprintf("g%d", i), "", new("i"))
+		join := joinOf(fmt.Sprintf("g%d", i), new("i"))
 		b := format.AppendRequest(nil, req, 1)
 		b = append(b, format.AppendRequest(nil, join, 2)...)
 		if _, err := conn.Write(b[:len(b)-i%50]); err != nil {
