@@ -39,27 +39,23 @@ func diffMetadata(d *duel) {
 				return r
 			})
 		}
-		if v >= 10 {
-			early := ""
-			if v < 12 {
-				early = ", which came with version 12"
-			}
-			d.do("by id"+early, v, func(s *side) kmsg.Request {
+		if v >= 12 {
+			d.do("by id", v, func(s *side) kmsg.Request {
 				r := ask(false, "metadata")
 				r.Topics[0].Topic, r.Topics[0].TopicID = nil, s.ids["metadata"]
 				return r
 			})
-			d.do("by an unknown id"+early, v, func(*side) kmsg.Request {
+			d.do("by an unknown id", v, func(*side) kmsg.Request {
 				r := ask(false, "metadata")
 				r.Topics[0].Topic, r.Topics[0].TopicID = nil, [16]byte{15: 9}
 				return r
 			})
-			d.do("by name and id"+early, v, func(s *side) kmsg.Request {
+			d.do("by name and id", v, func(s *side) kmsg.Request {
 				r := ask(false, "metadata")
 				r.Topics[0].TopicID = s.ids["metadata"]
 				return r
 			})
-			d.do("by neither"+early, v, func(*side) kmsg.Request {
+			d.do("by neither", v, func(*side) kmsg.Request {
 				r := ask(false, "metadata")
 				r.Topics[0].Topic = nil
 				return r

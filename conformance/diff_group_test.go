@@ -121,6 +121,15 @@ func (d *duel) awaitGroups() {
 	}
 }
 
+// awaitGroup waits until Kafka describes a new group, which it answers joins of before.
+func (d *duel) awaitGroup(name string) {
+	d.t.Helper()
+	waitFor(d.t, "Kafka to describe "+name, func() bool {
+		resp, ok := d.kafka.send(&kmsg.DescribeGroupsRequest{Version: 4, Groups: []string{name}}).(*kmsg.DescribeGroupsResponse)
+		return ok && resp.Groups[0].State != "Dead"
+	})
+}
+
 // life takes a group through join, sync, heartbeat, commit, rejoin and leave.
 func (d *duel) life(v int16) {
 	group := fmt.Sprintf("life-%d", v)
@@ -128,9 +137,11 @@ func (d *duel) life(v int16) {
 	describe, leave := d.clip(kmsg.DescribeGroups, v), d.clip(kmsg.LeaveGroup, v)
 	d.join("first join", join, same(joinOf(group, "", nil, "range", "roundrobin")))
 	if v >= 4 {
+		d.awaitGroup(group)
 		d.do("describe a promised member", describe, same(&kmsg.DescribeGroupsRequest{Groups: []string{group}}))
 		d.join("second join", join, func(s *side) kmsg.Request { return joinOf(group, member(s), nil, "range", "roundrobin") })
 	}
+	d.awaitGroup(group)
 	d.do("describe before sync", describe, same(&kmsg.DescribeGroupsRequest{Groups: []string{group}}))
 	d.do("heartbeat before sync", beat, func(s *side) kmsg.Request { return beatOf(group, member(s), 1) })
 	d.do("commit before sync", d.clip(kmsg.OffsetCommit, v), func(s *side) kmsg.Request { return commitOf(s, group, member(s), 1, 0, 5, nil) })
