@@ -3,6 +3,7 @@ package bench
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"math"
 	"math/rand/v2"
 )
 
@@ -22,10 +23,15 @@ type Batch struct {
 // bytes each, as many as fit into about limit bytes but at least one. The values
 // are the same for the same seed and do not compress.
 func NewBatch(size, limit int, seed uint64) Batch {
+	return newBatch(size, math.MaxInt, limit, seed)
+}
+
+// newBatch is NewBatch with at most that many records.
+func newBatch(size, records, limit int, seed uint64) Batch {
 	random := rand.New(rand.NewPCG(seed, 1))
-	b := make([]byte, batchHeader, max(limit, size)+batchHeader+32)
+	b := make([]byte, batchHeader, batchHeader+size+32)
 	n := 0
-	for n == 0 || len(b)+size+16 <= limit {
+	for n == 0 || n < records && len(b)+size+16 <= limit {
 		b = appendRecord(b, n, size, random)
 		n++
 	}

@@ -22,59 +22,78 @@ func EndToEnd(ctx context.Context, l Load) (*Result, error) {
 		return nil, err
 	}
 	r := &Result{Elapsed: l.Duration}
-	batch := NewBatch(l.Value, 0, 0)
-	w := newWindow(&l)
-	f := &flow{load: &l, window: w, size: len(batch.Bytes), began: time.Now(), gap: time.Second / time.Duration(l.Rate)}
+	f := &flow{load: &l, window: newWindow(&l), began: time.Now(), gap: time.Second / time.Duration(l.Rate), free: make(chan struct{}, l.Depth)}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return f.send(ctx, appendProduce(nil, l.Topic, 0, -1, batch.Bytes)) })
+	g.Go(func() error { return f.send(ctx) })
 	g.Go(func() error { return f.receive(ctx, &r.Latency) })
 	g.Go(func() (err error) {
-		r.CPU, r.RSS, err = w.watch(l.PID)
+		r.CPU, r.RSS, err = f.window.watch(l.PID)
 		return err
 	})
 	err := g.Wait()
 	r.Records = int64(r.Latency.n)
-	r.Requests, r.Bytes = r.Records, r.Records*int64(f.size)
+	r.Requests, r.Bytes = r.Records, r.Records*int64(l.Value)
 	return r, err
 }
+
+// most is how many records leave in one request, when the broker is behind.
+const most = 64
 
 // flow is one stream of records: the n-th is due n gaps after its beginning and has offset n.
 type flow struct {
 	load   *Load
 	window window
-	size   int // of a batch
 	began  time.Time
 	gap    time.Duration
 	sent   atomic.Int64
 	ended  atomic.Bool
+	free   chan struct{} // one for each request in flight
 }
 
 func (f *flow) due(n int64) time.Time { return f.began.Add(time.Duration(n) * f.gap) }
 
-func (f *flow) send(ctx context.Context, frame []byte) error {
+// send sends what is due as one request, as soon as Depth allows another.
+func (f *flow) send(ctx context.Context) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", f.load.Addr)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	go func() { _, _ = io.Copy(io.Discard, conn) }() // the fetch shows what was refused
-	var burst []byte
+	var frames [most + 1][]byte // by records
+	for n := 1; n <= most; n++ {
+		frames[n] = appendProduce(nil, f.load.Topic, 0, -1, newBatch(f.load.Value, n, 1<<30, 0).Bytes)
+	}
+	go f.acknowledge(conn)
 	for n := int64(0); ; {
 		time.Sleep(time.Until(f.due(n)))
-		now := time.Now()
-		burst = burst[:0]
-		for ; !f.due(n).After(now); n++ {
-			burst = append(burst, frame...)
+		select {
+		case f.free <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		if _, err := conn.Write(burst); err != nil {
+		now := time.Now()
+		k := min(int64(now.Sub(f.due(n))/f.gap)+1, most)
+		if _, err := conn.Write(frames[k]); err != nil {
 			return err
 		}
+		n += k
 		f.sent.Store(n)
 		if now.After(f.window.to) {
 			f.ended.Store(true)
 			return pause(ctx, time.Second) // the last answers come
 		}
+	}
+}
+
+// acknowledge reads answers until the connection ends; the fetch shows what was refused.
+func (f *flow) acknowledge(conn net.Conn) {
+	answer := make([]byte, produceError(f.load.Topic)+2+8+8+8+4)
+	for {
+		if _, err := io.ReadFull(conn, answer); err != nil {
+			return
+		}
+		<-f.free
 	}
 }
 
@@ -108,13 +127,25 @@ func (f *flow) receive(ctx context.Context, latency *Histogram) error {
 		if _, err := io.ReadFull(conn, buf); err != nil {
 			return noEOF(err)
 		}
-		now := time.Now()
-		for range n / f.size {
-			if due := f.due(part[0].offset); f.window.counts(due) {
-				latency.Add(now.Sub(due))
-			}
-			part[0].offset++
-		}
+		f.arrived(buf, &part[0], latency)
 	}
 	return nil
+}
+
+// arrived counts the records of whole batches.
+func (f *flow) arrived(batches []byte, part *fetchPart, latency *Histogram) {
+	now := time.Now()
+	for len(batches) >= batchHeader {
+		size := 12 + int(binary.BigEndian.Uint32(batches[8:]))
+		if size > len(batches) {
+			return
+		}
+		for range binary.BigEndian.Uint32(batches[57:]) {
+			if due := f.due(part.offset); f.window.counts(due) {
+				latency.Add(now.Sub(due))
+			}
+			part.offset++
+		}
+		batches = batches[size:]
+	}
 }

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +24,7 @@ func benchCommand(c *cli) *cobra.Command {
 			"send the same bytes again and again, so that the client does not hide the broker. The topic\n" +
 			"named is deleted and made anew.",
 	}
-	cmd.AddCommand(c.benchProduce(), c.benchFetch(), c.benchEndToEnd(), c.benchNull())
+	cmd.AddCommand(c.benchProduce(), c.benchFetch(), c.benchEndToEnd(), c.benchNull(), c.benchReport())
 	return cmd
 }
 
@@ -82,6 +86,41 @@ func (c *cli) benchFetch() *cobra.Command {
 
 func (c *cli) benchEndToEnd() *cobra.Command {
 	return c.loadCommand("e2e", "Produce at a fixed rate and fetch at once", bench.EndToEnd)
+}
+
+func (c *cli) benchReport() *cobra.Command {
+	r := bench.Report{Log: c.err}
+	var out string
+	cmd := &cobra.Command{
+		Use: "report", Short: "Measure ours, the null broker and Apache Kafka side by side", Args: args(cobra.NoArgs),
+		Long: "Starts the three brokers, puts each workload on one after the other and writes performance.md\n" +
+			"and performance.svg. Apache Kafka is run from the jars in the directory KAFKA_LIBS.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			program, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			r.Program, r.KafkaLibs = program, os.Getenv("KAFKA_LIBS")
+			rows, err := r.Run(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var page, chart bytes.Buffer
+			if err := errors.Join(bench.WriteMarkdown(&page, rows, "performance.svg"), bench.WriteSVG(&chart, rows)); err != nil {
+				return err
+			}
+			return errors.Join(
+				os.WriteFile(filepath.Join(out, "performance.md"), page.Bytes(), 0o644),   //nolint:gosec // a page to read
+				os.WriteFile(filepath.Join(out, "performance.svg"), chart.Bytes(), 0o644)) //nolint:gosec // a page to read
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&out, "out", "docs", "directory for the page and the chart")
+	f.StringVar(&r.Dir, "data", "", "directory for data; the system's temporary one")
+	f.StringVar(&r.Only, "only", "", "run only workloads whose name contains this")
+	f.DurationVar(&r.Warm, "warm", 3*time.Second, "load before counting begins")
+	f.DurationVar(&r.Duration, "for", 8*time.Second, "how long to count")
+	return cmd
 }
 
 func (c *cli) benchNull() *cobra.Command {
