@@ -24,7 +24,7 @@ func benchCommand(c *cli) *cobra.Command {
 			"send the same bytes again and again, so that the client does not hide the broker. The topic\n" +
 			"named is deleted and made anew.",
 	}
-	cmd.AddCommand(c.benchProduce(), c.benchFetch(), c.benchEndToEnd(), c.benchNull(), c.benchReport())
+	cmd.AddCommand(c.benchProduce(), c.benchFetch(), c.benchEndToEnd(), c.benchNull(), c.benchReport(), c.benchFootprint())
 	return cmd
 }
 
@@ -120,6 +120,44 @@ func (c *cli) benchReport() *cobra.Command {
 	f.StringVar(&r.Only, "only", "", "run only workloads whose name contains this")
 	f.DurationVar(&r.Warm, "warm", 3*time.Second, "load before counting begins")
 	f.DurationVar(&r.Duration, "for", 8*time.Second, "how long to count")
+	return cmd
+}
+
+func (c *cli) benchFootprint() *cobra.Command {
+	var dir string
+	var kafka bool
+	var connections, partitions int
+	cmd := &cobra.Command{
+		Use: "footprint", Short: "Measure start, restart and memory", Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			program, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			at, err := os.MkdirTemp(dir, "bench-")
+			if err != nil {
+				return err
+			}
+			defer os.RemoveAll(at)
+			f, err := bench.MeasureFootprint(cmd.Context(), func() (*bench.Broker, error) {
+				if kafka {
+					return bench.StartKafka(cmd.Context(), os.Getenv("KAFKA_LIBS"), at)
+				}
+				return bench.StartOurs(cmd.Context(), program, at)
+			}, connections, partitions)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.out, "start %v, after kill -9 %v, idle %d MB, idle connection %d bytes, empty partition %d bytes, created in %v\n",
+				f.Start, f.Restart, f.IdleBytes>>20, f.Connection, f.Partition, f.Creating)
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&dir, "data", "", "directory for data; the system's temporary one")
+	f.BoolVar(&kafka, "kafka", false, "Apache Kafka, from the jars in the directory KAFKA_LIBS")
+	f.IntVar(&connections, "connections", 5000, "how many")
+	f.IntVar(&partitions, "partitions", 10_000, "how many")
 	return cmd
 }
 
