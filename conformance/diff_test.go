@@ -215,9 +215,13 @@ func (d *duel) judge() string {
 		}
 	}
 	versions := 0
-	for _, v := range d.seen {
-		versions += len(v)
+	for key, r := range d.ranges {
+		for v := range d.seen[key] {
+			if v >= r[0] && v <= r[1] {
+				versions++
+			}
+		}
 	}
 	d.t.Logf("%d fields differ by intention, %d without", len(d.found)-unexplained, unexplained)
-	return fmt.Sprintf("%d requests, over %d APIs and %d versions of them, to both brokers", d.exchanges, len(d.seen), versions)
+	return fmt.Sprintf("%d requests, over %d APIs and %d versions of them, to both brokers", d.exchanges, len(d.ranges), versions)
 }

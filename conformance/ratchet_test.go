@@ -19,7 +19,7 @@ import (
 // CONFORMANCE_RATCHET=write adds what passes and was not named.
 func TestFranzSuite(t *testing.T) {
 	passed := 0
-	onCard(t, "franz-go's own suite (kgo v1.22.2)", func() string { return fmt.Sprintf("%d of its tests", passed) })
+	onCard(t, "franz-go's own suite (kgo v1.22.2)", func() string { return fmt.Sprintf("%d of its tests, those of the client alone among them", passed) })
 	b := newBroker(t)
 	listed := readRatchet(t, "kgo.txt")
 	var skip []string
