@@ -57,12 +57,26 @@ func newConn(s *Server, nc net.Conn, from Listener, host string) *conn {
 }
 
 // serve reads and starts requests until the connection ends, then waits for
-// whoever still writes to it.
-func (c *conn) serve(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	err := c.read(ctx)
-	cancel()
+// whoever still writes to it. It runs on one goroutine of group at a time, and on a
+// fresh one after each silence, because a stack that a request has grown shrinks no
+// more while its goroutine waits.
+func (c *conn) serve(ctx context.Context, group *sync.WaitGroup) {
+	live, cancel := context.WithCancel(ctx)
+	var run func()
+	run = func() {
+		err := c.read(live)
+		if errors.Is(err, wire.ErrQuiet) {
+			group.Go(run)
+			return
+		}
+		cancel()
+		c.finish(err)
+	}
+	group.Go(run)
+}
+
+// finish ends the connection, whose reading ended with err.
+func (c *conn) finish(err error) {
 	c.fail(err)
 	for _, p := range c.polls() {
 		p.Hurry()
@@ -73,6 +87,7 @@ func (c *conn) serve(ctx context.Context) {
 	}
 	c.mu.Unlock()
 	c.frames.Close()
+	c.server.forget(c)
 }
 
 // read starts requests in the order they arrive.
@@ -80,6 +95,9 @@ func (c *conn) read(ctx context.Context) error {
 	for {
 		if !c.frames.Ready() {
 			c.flush()
+			if c.frames.Rest() {
+				return wire.ErrQuiet
+			}
 		}
 		frame, err := c.frames.Next(c.limit())
 		if errors.Is(err, wire.ErrIdle) && c.waiting() {

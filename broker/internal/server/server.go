@@ -226,10 +226,7 @@ func (s *Server) accept(ctx, live context.Context, l net.Listener, from Listener
 			_ = nc.Close() // nobody was served
 			continue
 		}
-		conns.Go(func() {
-			c.serve(live)
-			s.forget(c)
-		})
+		c.serve(live, conns)
 	}
 }
 

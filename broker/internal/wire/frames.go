@@ -16,6 +16,9 @@ import (
 var (
 	// ErrIdle says that no byte came for the idle time. The caller may read on.
 	ErrIdle = errors.New("connection is idle")
+	// ErrQuiet says that no byte came for a second and the read buffer was given back.
+	// The caller reads on, and may use the moment to give back memory of its own.
+	ErrQuiet = errors.New("connection is quiet")
 	// ErrStalled says that a frame began and its rest did not come in time.
 	ErrStalled = errors.New("frame stalled")
 	// ErrFrameSize says that a frame is negative, empty or larger than allowed.
@@ -25,6 +28,7 @@ var (
 const (
 	prefix     = 4        // bytes of a frame's length
 	window     = 64 << 10 // read buffer of a busy connection
+	small      = 4 << 10  // read buffer for the first frame in a while
 	growth     = 1 << 20  // a large frame's buffer at first; it doubles as bytes arrive
 	linger     = time.Second
 	frameGrace = 10 * time.Second // for the rest of a frame, plus a second for each slowest bytes
@@ -32,7 +36,8 @@ const (
 )
 
 // Frames cuts the bytes of one connection into frames. A connection that has been
-// silent for a second holds no read buffer. It belongs to one goroutine.
+// silent for a second holds no read buffer, and one that asks now and then holds
+// none between two frames. It belongs to one goroutine.
 type Frames struct {
 	conn    net.Conn
 	clock   env.Clock
@@ -44,9 +49,11 @@ type Frames struct {
 	large *Buffer // the frame handed out last, when it did not fit
 	head  [prefix]byte
 	armed time.Time // the read deadline in force
+	woken time.Time // when a frame last began without a buffer
 }
 
-// NewFrames reads from conn; a connection that sends nothing for idle gets ErrIdle.
+// NewFrames reads from conn; a connection that sends nothing for a second gets
+// ErrQuiet, and ErrIdle when it sends nothing for idle after that.
 func NewFrames(conn net.Conn, clock env.Clock, buffers *Buffers, idle time.Duration) *Frames {
 	return &Frames{conn: conn, clock: clock, buffers: buffers, idle: idle}
 }
@@ -65,6 +72,18 @@ func (f *Frames) Ready() bool {
 	}
 	size := int32(binary.BigEndian.Uint32(f.buf.Bytes[f.r:]))
 	return size < 0 || f.w-f.r-prefix >= int(size) // a bad size is Next's to tell
+}
+
+// Rest gives the read buffer back when the last frame was the first in a while and
+// nothing follows it yet, and says whether it did. The frame is no longer valid.
+func (f *Frames) Rest() bool {
+	if f.buf == nil || f.w > f.r || len(f.buf.Bytes) > small {
+		return false
+	}
+	f.buffers.Put(f.buf)
+	f.buffers.Put(f.large)
+	f.buf, f.large = nil, nil
+	return true
 }
 
 // Next returns the next frame without its length. It is valid, and may be changed,
@@ -113,13 +132,19 @@ func (f *Frames) begin() error {
 		}
 		f.buffers.Put(f.buf)
 		f.buf = nil
+		return ErrQuiet
 	}
 	f.arm(f.clock.Now().Add(f.idle))
 	n, err := f.conn.Read(f.head[:])
 	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
 		return ErrIdle
 	}
-	f.buf = f.buffers.Get(window)
+	now, size := f.clock.Now(), window
+	if now.Sub(f.woken) > linger {
+		size = small
+	}
+	f.woken = now
+	f.buf = f.buffers.Get(size)
 	f.w = copy(f.buf.Bytes, f.head[:n])
 	return f.readError(n, err)
 }

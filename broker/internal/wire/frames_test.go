@@ -183,11 +183,43 @@ func TestASilentConnectionHoldsNoBuffer(t *testing.T) {
 		if f.buf != nil {
 			t.Error("a silent connection holds a read buffer")
 		}
+		if err := <-got; !errors.Is(err, ErrQuiet) {
+			t.Errorf("a silent connection: %v", err)
+		}
+		go next()
 		_, _ = client.Write(framed(3))
 		if err := <-got; err != nil {
 			t.Error(err)
 		}
 		f.Close()
+	})
+}
+
+func TestAFrameNowAndThenLeavesNoBuffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server := pipe(t)
+		f := NewFrames(server, env.RealClock(), new(Buffers), time.Minute)
+		defer f.Close()
+		next := func(after time.Duration, frame []byte) {
+			t.Helper()
+			go func() {
+				time.Sleep(after) // in the bubble
+				_, _ = client.Write(frame)
+			}()
+			if got, err := f.Next(1 << 20); err != nil || len(got) != len(frame)-prefix {
+				t.Fatalf("%d bytes, %v", len(got), err)
+			}
+		}
+		for _, size := range []int{3, 2 * small} {
+			next(2*linger, framed(size))
+			if !f.Rest() || f.buf != nil || f.large != nil {
+				t.Errorf("the first frame in a while, of %d bytes, left a buffer", size)
+			}
+		}
+		next(0, framed(3))
+		if f.Rest() || len(f.buf.Bytes) < window {
+			t.Error("a second frame at once does not make the connection busy")
+		}
 	})
 }
 
