@@ -279,6 +279,9 @@ func (p *parts) open(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	}
+	if self, ok := p.controller.Image().Broker(p.node.settings.nodeID); ok {
+		p.dir.SetBrokerEpoch(self.Epoch)
+	}
 	close(p.serving)
 	p.node.running.Store(p)
 	close(p.node.ready)

@@ -94,6 +94,10 @@ func TestRecordsAndOffsetsOutliveARestart(t *testing.T) {
 	group.Close()
 	client.Close()
 	stop()
+	marker, err := os.ReadFile(filepath.Join(dir, ".kafka_cleanshutdown"))
+	if err != nil || strings.Contains(string(marker), "-1") {
+		t.Errorf("the marker of a clean stop is %s: %v", marker, err)
+	}
 
 	addr, _, _ = start(t, broker.Config{Dir: dir})
 	resumed := franz(t, addr, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("greetings"))
