@@ -5,6 +5,7 @@
 package bench
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -97,8 +98,10 @@ func newWindow(l *Load) window {
 func (w window) counts(t time.Time) bool { return t.After(w.from) && t.Before(w.to) }
 
 // watch measures the broker over the window and waits for its end.
-func (w window) watch(pid int) (cpu time.Duration, rss int64, err error) {
-	time.Sleep(time.Until(w.from))
+func (w window) watch(ctx context.Context, pid int) (cpu time.Duration, rss int64, err error) {
+	if err := pause(ctx, time.Until(w.from)); err != nil {
+		return 0, 0, err
+	}
 	if pid == 0 {
 		return 0, 0, nil
 	}
@@ -106,7 +109,9 @@ func (w window) watch(pid int) (cpu time.Duration, rss int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	time.Sleep(time.Until(w.to))
+	if err := pause(ctx, time.Until(w.to)); err != nil {
+		return 0, 0, err
+	}
 	after, err := cpuTime(pid)
 	if err != nil {
 		return 0, 0, err

@@ -111,7 +111,7 @@ func start(ctx context.Context, b *Broker, dir, program string, arguments ...str
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	b.cmd = exec.Command(program, arguments...) //nolint:gosec,noctx // Stop ends it, and waits
 	b.cmd.Stdout, b.cmd.Stderr = log, log
 	if err := b.cmd.Start(); err != nil {
@@ -171,6 +171,6 @@ func freeAddr() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer ln.Close()
+	defer func() { _ = ln.Close() }()
 	return ln.Addr().String(), nil
 }

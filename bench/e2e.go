@@ -27,7 +27,7 @@ func EndToEnd(ctx context.Context, l Load) (*Result, error) {
 	g.Go(func() error { return f.send(ctx) })
 	g.Go(func() error { return f.receive(ctx, &r.Latency) })
 	g.Go(func() (err error) {
-		r.CPU, r.RSS, err = f.window.watch(l.PID)
+		r.CPU, r.RSS, err = f.window.watch(ctx, l.PID)
 		return err
 	})
 	err := g.Wait()
@@ -58,7 +58,7 @@ func (f *flow) send(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	var frames [most + 1][]byte // by records
 	for n := 1; n <= most; n++ {
@@ -66,7 +66,9 @@ func (f *flow) send(ctx context.Context) error {
 	}
 	go f.acknowledge(conn)
 	for n := int64(0); ; {
-		time.Sleep(time.Until(f.due(n)))
+		if err := pause(ctx, time.Until(f.due(n))); err != nil {
+			return err
+		}
 		select {
 		case f.free <- struct{}{}:
 		case <-ctx.Done():
@@ -102,7 +104,7 @@ func (f *flow) receive(ctx context.Context, latency *Histogram) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	head := fetchHead(f.load.Topic)
 	part := []fetchPart{{}}

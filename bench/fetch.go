@@ -25,7 +25,7 @@ func Fetch(ctx context.Context, l Load, filled Filled) (*Result, error) {
 	}
 	r := &Result{Elapsed: l.Duration}
 	g.Go(func() (err error) {
-		r.CPU, r.RSS, err = w.watch(l.PID)
+		r.CPU, r.RSS, err = w.watch(ctx, l.PID)
 		return err
 	})
 	if err := g.Wait(); err != nil {
@@ -58,7 +58,7 @@ func Fill(ctx context.Context, l Load, perPartition int) (Filled, error) {
 	if err != nil {
 		return f, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	s := newSender(&l, window{}, 0)
 	answer := make([]byte, s.acked)
 	for range f.Batches {
@@ -102,7 +102,7 @@ func (r *reader) run(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	drop, err := newDropper(conn)
 	if err != nil {

@@ -23,7 +23,7 @@ func FirstProduce(ctx context.Context, addr, topic string, started time.Time) (t
 			if err != nil {
 				return err
 			}
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 			if _, err := conn.Write(frame); err != nil {
 				return err
@@ -59,7 +59,7 @@ func IdleConnections(ctx context.Context, addr string, pid, n int) (int64, error
 		if err != nil {
 			return 0, err
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		if _, err := conn.Write(frame); err != nil {
 			return 0, err
 		}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -29,7 +30,7 @@ func Produce(ctx context.Context, l Load) (*Result, error) {
 	}
 	r := &Result{Elapsed: l.Duration}
 	g.Go(func() (err error) {
-		r.CPU, r.RSS, err = w.watch(l.PID)
+		r.CPU, r.RSS, err = w.watch(ctx, l.PID)
 		return err
 	})
 	if err := g.Wait(); err != nil {
@@ -86,7 +87,7 @@ func (s *sender) run(ctx context.Context, addr string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	in := bufio.NewReaderSize(conn, 64<<10)
 	sent := make([]time.Time, s.depth) // by request, modulo depth
@@ -142,7 +143,7 @@ func (s *sender) check(answer []byte) error {
 }
 
 func noEOF(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -45,7 +45,7 @@ func Serve(ctx context.Context, e env.Env, ln net.Listener, dir string) error {
 			return err
 		}
 		g.Go(func() error {
-			defer conn.Close()
+			defer func() { _ = conn.Close() }()
 			defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 			_ = b.serve(conn) // the client sees it
 			return nil

@@ -138,7 +138,7 @@ func (c *cli) benchFootprint() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer os.RemoveAll(at)
+			defer func() { _ = os.RemoveAll(at) }()
 			f, err := bench.MeasureFootprint(cmd.Context(), func() (*bench.Broker, error) {
 				if kafka {
 					return bench.StartKafka(cmd.Context(), os.Getenv("KAFKA_LIBS"), at)
@@ -148,9 +148,9 @@ func (c *cli) benchFootprint() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.out, "start %v, after kill -9 %v, idle %d MB, idle connection %d bytes, empty partition %d bytes, created in %v\n",
+			_, err = fmt.Fprintf(c.out, "start %v, after kill -9 %v, idle %d MB, idle connection %d bytes, empty partition %d bytes, created in %v\n",
 				f.Start, f.Restart, f.IdleBytes>>20, f.Connection, f.Partition, f.Creating)
-			return nil
+			return err
 		},
 	}
 	f := cmd.Flags()
