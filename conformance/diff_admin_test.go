@@ -15,7 +15,7 @@ func diffMetadata(d *duel) {
 		req.Topics = []kmsg.MetadataRequestTopic{}
 		for _, name := range names {
 			t := kmsg.NewMetadataRequestTopic()
-			t.Topic = ptr(name)
+			t.Topic = new(name)
 			req.Topics = append(req.Topics, t)
 		}
 		return req
@@ -241,7 +241,7 @@ func diffTopics(d *duel) {
 			return func(*side) (topics []kmsg.DeleteTopicsRequestTopic) {
 				for _, n := range names {
 					t := kmsg.NewDeleteTopicsRequestTopic()
-					t.Topic = ptr(n)
+					t.Topic = new(n)
 					topics = append(topics, t)
 				}
 				return topics
@@ -265,7 +265,7 @@ func diffTopics(d *duel) {
 		}
 		d.topic("gone-by-id", 1)
 		its := func(s *side) [16]byte { return s.ids["gone-by-id"] }
-		remove("by name and id", byID(its, ptr("gone-by-id")))
+		remove("by name and id", byID(its, new("gone-by-id")))
 		remove("by id", byID(its, nil))
 		remove("by an unknown id", byID(func(*side) [16]byte { return [16]byte{15: 9} }, nil))
 		remove("by nothing", byID(func(*side) [16]byte { return [16]byte{} }, nil))
@@ -304,7 +304,7 @@ func diffConfigs(d *duel) {
 			for i := 0; i < len(pairs); i += 2 {
 				c := kmsg.AlterConfigsRequestResourceConfig{Name: pairs[i]}
 				if pairs[i+1] != "null" {
-					c.Value = ptr(pairs[i+1])
+					c.Value = new(pairs[i+1])
 				}
 				r.Configs = append(r.Configs, c)
 			}
@@ -355,7 +355,7 @@ func (d *duel) increments(v int16) {
 		for _, o := range ops {
 			c := kmsg.IncrementalAlterConfigsRequestResourceConfig{Name: o.key, Op: o.op}
 			if o.val != "null" {
-				c.Value = ptr(o.val)
+				c.Value = new(o.val)
 			}
 			r.Configs = append(r.Configs, c)
 		}
@@ -389,6 +389,6 @@ func (d *duel) increments(v int16) {
 	alter("unknown kind", 99, "x", false, op{"a", set, "b"})
 	alter("nothing", 2, "configs", false)
 	d.do("no resources", v, same(&kmsg.IncrementalAlterConfigsRequest{}))
-	twice := kmsg.IncrementalAlterConfigsRequestResource{ResourceType: 2, ResourceName: "configs", Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{{Name: "retention.ms", Value: ptr("1")}}}
+	twice := kmsg.IncrementalAlterConfigsRequestResource{ResourceType: 2, ResourceName: "configs", Configs: []kmsg.IncrementalAlterConfigsRequestResourceConfig{{Name: "retention.ms", Value: new("1")}}}
 	d.do("one resource twice", v, same(&kmsg.IncrementalAlterConfigsRequest{Resources: []kmsg.IncrementalAlterConfigsRequestResource{twice, twice}}))
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-func ptr[T any](v T) *T { return &v }
+//go:fix inline
+func ptr[T any](v T) *T { return new(v) }
 
 // same is a request that is the same for both sides.
 func same(req kmsg.Request) func(*side) kmsg.Request {
@@ -137,7 +138,7 @@ func diffIdempotent(d *duel) {
 		})
 		d.do("empty transactional id", v, func(s *side) kmsg.Request {
 			r := kmsg.NewPtrInitProducerIDRequest()
-			r.TransactionalID, r.TransactionTimeoutMillis = ptr(""), 1000
+			r.TransactionalID, r.TransactionTimeoutMillis = new(""), 1000
 			return r
 		})
 		d.do("timeout zero", v, same(kmsg.NewPtrInitProducerIDRequest()))

@@ -31,7 +31,7 @@ func (d *duel) join(what string, v int16, build func(s *side) kmsg.Request) {
 func syncOf(s *side, group string, generation int32) *kmsg.SyncGroupRequest {
 	req := kmsg.NewPtrSyncGroupRequest()
 	req.Group, req.MemberID, req.Generation = group, member(s), generation
-	req.ProtocolType, req.Protocol = ptr("consumer"), ptr("range")
+	req.ProtocolType, req.Protocol = new("consumer"), new("range")
 	a := kmsg.NewSyncGroupRequestGroupAssignment()
 	a.MemberID, a.MemberAssignment = member(s), []byte("mine")
 	req.GroupAssignment = append(req.GroupAssignment, a)
@@ -148,12 +148,12 @@ func (d *duel) life(v int16) {
 	d.do("sync of a wrong generation", sync, func(s *side) kmsg.Request { return syncOf(s, group, 7) })
 	d.do("sync with another protocol", sync, func(s *side) kmsg.Request {
 		r := syncOf(s, group, 1)
-		r.Protocol = ptr("sticky")
+		r.Protocol = new("sticky")
 		return r
 	})
 	d.do("sync with another type", sync, func(s *side) kmsg.Request {
 		r := syncOf(s, group, 1)
-		r.ProtocolType = ptr("connect")
+		r.ProtocolType = new("connect")
 		return r
 	})
 	d.do("sync", sync, func(s *side) kmsg.Request { return syncOf(s, group, 1) })
@@ -166,7 +166,7 @@ func (d *duel) life(v int16) {
 	d.do("heartbeat of nobody", beat, same(beatOf(group, "", 1)))
 	d.do("heartbeat with an instance", beat, func(s *side) kmsg.Request {
 		r := beatOf(group, member(s), 1)
-		r.InstanceID = ptr("i")
+		r.InstanceID = new("i")
 		return r
 	})
 	d.offsets(group)
@@ -187,37 +187,37 @@ func (d *duel) life(v int16) {
 func (d *duel) static(v int16, group string) {
 	join, sync, leave := v, d.clip(kmsg.SyncGroup, v), d.clip(kmsg.LeaveGroup, v)
 	describe := d.clip(kmsg.DescribeGroups, v)
-	d.join("static join", join, same(joinOf(group, "", ptr("one"), "range")))
+	d.join("static join", join, same(joinOf(group, "", new("one"), "range")))
 	d.do("static sync", sync, func(s *side) kmsg.Request {
 		r := syncOf(s, group, 1)
-		r.InstanceID = ptr("one")
+		r.InstanceID = new("one")
 		return r
 	})
 	old := map[string]string{}
 	for _, s := range []*side{d.kafka, d.weir} {
 		old[s.name] = member(s)
 	}
-	d.join("the instance comes back", join, same(joinOf(group, "", ptr("one"), "range")))
+	d.join("the instance comes back", join, same(joinOf(group, "", new("one"), "range")))
 	d.do("describe static", describe, same(&kmsg.DescribeGroupsRequest{Groups: []string{group}}))
 	d.do("the old member is fenced", d.clip(kmsg.Heartbeat, v), func(s *side) kmsg.Request {
 		r := beatOf(group, old[s.name], 1)
-		r.InstanceID = ptr("one")
+		r.InstanceID = new("one")
 		return r
 	})
-	d.do("the old member joins", join, func(s *side) kmsg.Request { return joinOf(group, old[s.name], ptr("one"), "range") })
+	d.do("the old member joins", join, func(s *side) kmsg.Request { return joinOf(group, old[s.name], new("one"), "range") })
 	d.do("the old member commits", d.clip(kmsg.OffsetCommit, v), func(s *side) kmsg.Request {
 		r := commitOf(s, group, old[s.name], 1, 0, 3, nil)
-		r.InstanceID = ptr("one")
+		r.InstanceID = new("one")
 		return r
 	})
 	d.do("an unknown instance leaves", leave, func(s *side) kmsg.Request {
 		r := leaveOf(group, "")
-		r.Members[0].InstanceID = ptr("two")
+		r.Members[0].InstanceID = new("two")
 		return r
 	})
 	d.do("the instance leaves", leave, func(s *side) kmsg.Request {
 		r := leaveOf(group, "")
-		r.Members[0].InstanceID = ptr("one")
+		r.Members[0].InstanceID = new("one")
 		return r
 	})
 }
@@ -231,8 +231,8 @@ func (d *duel) badJoins(v int16) {
 		"no protocols":             func(r *kmsg.JoinGroupRequest) { r.Protocols = nil },
 		"no type":                  func(r *kmsg.JoinGroupRequest) { r.ProtocolType = "" },
 		"an unknown member":        func(r *kmsg.JoinGroupRequest) { r.MemberID = "stranger" },
-		"an instance with a slash": func(r *kmsg.JoinGroupRequest) { r.InstanceID = ptr("a/b") },
-		"an empty instance":        func(r *kmsg.JoinGroupRequest) { r.InstanceID = ptr("") },
+		"an instance with a slash": func(r *kmsg.JoinGroupRequest) { r.InstanceID = new("a/b") },
+		"an empty instance":        func(r *kmsg.JoinGroupRequest) { r.InstanceID = new("") },
 	}
 	for _, name := range []string{"no group", "session too short", "session too long", "no protocols", "no type", "an unknown member", "an instance with a slash", "an empty instance"} {
 		if v < 5 && (name == "an instance with a slash" || name == "an empty instance") {
@@ -263,7 +263,7 @@ func (d *duel) offsets(group string) {
 	d.each(kmsg.OffsetCommit, func(v int16) {
 		commit := func(what string, change func(s *side, r *kmsg.OffsetCommitRequest)) {
 			d.do(what, v, func(s *side) kmsg.Request {
-				r := commitOf(s, group, member(s), 1, 0, int64(v), ptr("note"))
+				r := commitOf(s, group, member(s), 1, 0, int64(v), new("note"))
 				if change != nil {
 					change(s, r)
 				}
@@ -276,7 +276,7 @@ func (d *duel) offsets(group string) {
 		commit("no member while there are members", func(_ *side, r *kmsg.OffsetCommitRequest) { r.MemberID, r.Generation = "", -1 })
 		commit("no metadata", func(_ *side, r *kmsg.OffsetCommitRequest) { r.Topics[0].Partitions[0].Metadata = nil })
 		commit("a long note", func(_ *side, r *kmsg.OffsetCommitRequest) {
-			r.Topics[0].Partitions[0].Metadata = ptr(fmt.Sprintf("%5000d", 1))
+			r.Topics[0].Partitions[0].Metadata = new(fmt.Sprintf("%5000d", 1))
 		})
 		commit("negative offset", func(_ *side, r *kmsg.OffsetCommitRequest) { r.Topics[0].Partitions[0].Offset = -1 })
 		commit("unknown topic", func(_ *side, r *kmsg.OffsetCommitRequest) {

@@ -355,7 +355,7 @@ type fields struct {
 }
 
 func (f fields) walk(path, field string, v reflect.Value) {
-	if id, ok := v.Interface().([16]byte); ok {
+	if id, ok := reflect.TypeAssert[[16]byte](v); ok {
 		f.into[path] = fmt.Sprintf("%q", f.topics[id])
 		if f.topics[id] == "" && id != [16]byte{} {
 			f.into[path] = "set"
@@ -428,7 +428,7 @@ func (f fields) identity(v reflect.Value) (string, bool) {
 		if !part.IsValid() {
 			continue
 		}
-		if id, ok := part.Interface().([16]byte); ok {
+		if id, ok := reflect.TypeAssert[[16]byte](part); ok {
 			if f.topics[id] != "" && reflect.Indirect(v.FieldByName("Topic")).IsZero() {
 				parts = append(parts, "id of "+f.topics[id])
 			}
