@@ -16,7 +16,7 @@ test: ## every test, with Go alone
 short: ## the tests that take a minute
 	$(GO) test -short ./...
 
-race: ## every test under the race detector
+race: ## the short tests under the race detector
 	$(GO) test -race -short ./...
 
 lint: ## golangci-lint with the repository's rules
