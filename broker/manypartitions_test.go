@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -120,5 +121,53 @@ func produceWide(t *testing.T, client *kgo.Client, id [16]byte, partitions int32
 		if p.ErrorCode != 0 {
 			t.Fatalf("partition %d: error %d", p.Partition, p.ErrorCode)
 		}
+	}
+}
+
+// TestOneAnswerHoldsFewFilesOpen fetches more partitions at once than an answer
+// brings records of: the others come with the next one of the session.
+func TestOneAnswerHoldsFewFilesOpen(t *testing.T) {
+	const partitions, most = 600, 500
+	addr, _, _ := start(t, broker.Config{Dir: t.TempDir(), Properties: map[string]string{"weir.durability": "pagecache"}})
+	client := franz(t, addr)
+	made, err := kadm.NewClient(client).CreateTopic(t.Context(), partitions, 1, nil, "wide")
+	if err != nil {
+		t.Fatal(err)
+	}
+	produceWide(t, client, made.ID, partitions)
+	fetch := kmsg.NewPtrFetchRequest()
+	fetch.MaxBytes, fetch.SessionEpoch = 50<<20, 0
+	topic := kmsg.NewFetchRequestTopic()
+	topic.TopicID = made.ID
+	for i := range int32(partitions) {
+		topic.Partitions = append(topic.Partitions, kmsg.FetchRequestTopicPartition{Partition: i, CurrentLeaderEpoch: -1, PartitionMaxBytes: 1 << 20})
+	}
+	fetch.Topics = append(fetch.Topics, topic)
+	seen := map[int32]bool{}
+	for round, want := range []int{most, partitions - most} {
+		resp, err := client.Broker(1).Request(t.Context(), fetch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, ok := resp.(*kmsg.FetchResponse)
+		if !ok || answer.ErrorCode != 0 {
+			t.Fatalf("answer %d: %+v", round, resp)
+		}
+		fetch.SessionID, fetch.SessionEpoch = answer.SessionID, int32(round+1)
+		topic.Partitions, fetch.Topics = nil, nil
+		for _, p := range answer.Topics[0].Partitions {
+			if len(p.RecordBatches) > 0 {
+				seen[p.Partition] = true
+				want--
+				topic.Partitions = append(topic.Partitions, kmsg.FetchRequestTopicPartition{Partition: p.Partition, CurrentLeaderEpoch: -1, FetchOffset: 1, PartitionMaxBytes: 1 << 20})
+			}
+		}
+		fetch.Topics = []kmsg.FetchRequestTopic{topic}
+		if want != 0 {
+			t.Errorf("answer %d brings records of %d partitions too few", round, want)
+		}
+	}
+	if len(seen) != partitions {
+		t.Errorf("%d partitions were brought, want %d", len(seen), partitions)
 	}
 }

@@ -98,7 +98,7 @@ func TestAClientRidesThroughPowerCuts(t *testing.T) {
 	node = h.start(t, disk)
 	client, err := kgo.NewClient(kgo.SeedBrokers(powerAddr), kgo.Dialer(h.Dial), kgo.DefaultProduceTopic("ride"),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.MaxBufferedRecords(40), kgo.ProducerBatchMaxBytes(1000),
-		kgo.MetadataMinAge(10*time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return time.Millisecond }))
+		kgo.RequestRetries(1<<30), kgo.MetadataMinAge(10*time.Millisecond), kgo.RetryBackoffFn(func(int) time.Duration { return time.Millisecond }))
 	if err != nil {
 		t.Fatal(err)
 	}

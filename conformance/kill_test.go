@@ -34,7 +34,7 @@ func TestKill9UnderLoad(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	t.Logf("seed %d", seed)
 
-	producer := b.client(kgo.DefaultProduceTopic("load"), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(4096), quickRetries())
+	producer := b.client(kgo.DefaultProduceTopic("load"), kgo.ProducerLinger(time.Millisecond), kgo.MaxBufferedRecords(4096), kgo.RequestRetries(1<<30), quickRetries())
 	var acked, inFlight atomic.Int64
 	ctx, cancel := context.WithCancel(t.Context())
 	var load sync.WaitGroup

@@ -82,11 +82,15 @@ func (f *fetch) appendFailure(out *wire.Out) {
 	}
 }
 
+// maxRanges is how many partitions one answer brings records of. Each holds a file open until the
+// answer is written; the session brings the others first next time.
+const maxRanges = 500
+
 // readAll reads every partition, within the bytes that are asked for.
 func (f *fetch) readAll(n *finder) (all []fetched, answers []fetchsession.Answer, bytes int) {
 	all = make([]fetched, len(f.within.Partitions))
 	answers = make([]fetchsession.Answer, len(all))
-	left := min(f.request.maxBytes, f.deps.FetchMaxBytes)
+	left, ranges := min(f.request.maxBytes, f.deps.FetchMaxBytes), 0
 	for i := range all {
 		a := &all[i]
 		p, err := n.find(&f.within.Partitions[i].Key)
@@ -97,7 +101,13 @@ func (f *fetch) readAll(n *finder) (all []fetched, answers []fetchsession.Answer
 			r := f.readRequest(i)
 			r.MinOne = bytes == 0
 			r.MaxBytes = max(0, min(r.MaxBytes, left-bytes))
+			if ranges == maxRanges {
+				r.MaxBytes = 0
+			}
 			a.read(f, p, r)
+		}
+		if a.result.Range.Len() > 0 {
+			ranges++
 		}
 		bytes += a.result.Range.Len()
 		answers[i] = fetchsession.Answer{
