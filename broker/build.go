@@ -187,9 +187,7 @@ func (p *parts) reconcile(ctx context.Context, from, to *metadata.Image) error {
 	if from == nil {
 		p.groups.begin(to)
 	}
-	err := p.replicas.reconcile(ctx, from, to)
-	p.groups.deleted(metadata.Diff(from, to).Deleted)
-	return err
+	return p.replicas.reconcile(ctx, from, to)
 }
 
 // deps hands each handler what it needs.

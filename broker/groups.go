@@ -39,7 +39,7 @@ func newGroupCoordinators(n *Node) *groupCoordinators {
 // begin makes the runtime for as many partitions as the offsets topic has, or is
 // to have. It is called once, before any partition is led.
 func (g *groupCoordinators) begin(image *metadata.Image) {
-	if t, ok := image.Topic(offsetsTopic); ok {
+	if t, ok := image.Topic(metadata.ConsumerOffsets); ok {
 		g.options.Partitions = int32(len(t.Partitions))
 	}
 	g.runtime = coordinator.New(g.options)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -21,16 +22,12 @@ import (
 	"github.com/weirstream/weir/internal/env"
 )
 
-// The internal topics that the wiring knows.
-const (
-	offsetsTopic  = "__consumer_offsets" // offsets and members of consumer groups
-	metadataTopic = "__cluster_metadata" // raft's log
-)
-
-// coordinators is told which partitions of the offsets topic this node leads.
+// coordinators is told which partitions of __consumer_offsets this node leads, and
+// which topics are gone.
 type coordinators interface {
 	lead(index, epoch int32, p *partition.Partition)
 	resign(index int32)
+	deleted(topics []*metadata.Topic)
 }
 
 // replicas are the partitions that this node holds. Only reconcile changes them,
@@ -98,6 +95,16 @@ func (r *replicas) reconcile(_ context.Context, from, to *metadata.Image) error 
 	if from == nil {
 		r.warnOfStrays(to)
 	}
+	err := r.hold(next, touched(delta), to)
+	r.held.Store(&next)
+	r.reconfigure(next, delta, to)
+	r.groups.deleted(delta.Deleted)
+	return err
+}
+
+// touched are the topics with a partition to open or lead, each once: two openings
+// of one log would fail one another.
+func touched(delta metadata.Delta) []*metadata.Topic {
 	topics := slices.Clone(delta.Created)
 	for _, change := range delta.Grown {
 		topics = append(topics, change.New)
@@ -105,10 +112,8 @@ func (r *replicas) reconcile(_ context.Context, from, to *metadata.Image) error 
 	for _, change := range delta.Led {
 		topics = append(topics, change.Topic)
 	}
-	err := r.hold(next, topics, to)
-	r.held.Store(&next)
-	r.reconfigure(next, delta, to)
-	return err
+	slices.SortFunc(topics, func(a, b *metadata.Topic) int { return strings.Compare(a.Name, b.Name) })
+	return slices.Compact(topics)
 }
 
 // hold opens and leads every partition of the topics that the image has this node lead.
@@ -128,7 +133,7 @@ func (r *replicas) hold(all map[string]*held, topics []*metadata.Topic, image *m
 				continue
 			}
 			p.Lead(state.LeaderEpoch)
-			if t.Name == offsetsTopic {
+			if t.Name == metadata.ConsumerOffsets {
 				r.groups.lead(int32(i), state.LeaderEpoch, p.Partition)
 			}
 		}
@@ -179,7 +184,7 @@ func (r *replicas) warnOfStrays(image *metadata.Image) {
 	}
 	for _, f := range found {
 		t, known := image.Topic(f.Topic)
-		if known && (!f.HasID || t.ID == f.TopicID) || f.Topic == metadataTopic {
+		if known && (!f.HasID || t.ID == f.TopicID) || f.Topic == metadata.ClusterMetadata {
 			continue
 		}
 		r.logger.Warn("folder belongs to no topic; it is kept and not served", slog.String("topic", f.Topic), slog.Int("partition", int(f.Partition)))
@@ -226,7 +231,7 @@ func (r *replicas) drop(all map[string]*held, t *metadata.Topic) {
 		if p == nil {
 			continue
 		}
-		if t.Name == offsetsTopic {
+		if t.Name == metadata.ConsumerOffsets {
 			r.groups.resign(int32(i))
 		}
 		logger := r.logger.With(slog.String("topic", t.Name), slog.Int("partition", i))

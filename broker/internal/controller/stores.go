@@ -18,11 +18,8 @@ import (
 	"github.com/weirstream/weir/internal/env"
 )
 
-// The folder of the metadata log.
-const (
-	logTopic  = "__cluster_metadata"
-	logFolder = logTopic + "-0"
-)
+// logFolder is the folder of the metadata log.
+const logFolder = metadata.ClusterMetadata + "-0"
 
 // ErrForeign is returned when the metadata log is not one of ours, such as that
 // of a Kafka controller. Nothing in it was touched.
@@ -51,7 +48,7 @@ func openStores(o *Options, failed chan<- error) (s *stores, err error) {
 	if err := checkOurs(o.Env.FS, folder); err != nil {
 		return nil, err
 	}
-	log, err := o.Dir.Open(logTopic, 0, logID(), logConfig(), noFollower{})
+	log, err := o.Dir.Open(metadata.ClusterMetadata, 0, logID(), logConfig(), noFollower{})
 	if err != nil {
 		return nil, fmt.Errorf("open metadata log: %w", err)
 	}

@@ -10,6 +10,8 @@ import (
 const (
 	ConsumerOffsets  = "__consumer_offsets"
 	TransactionState = "__transaction_state"
+	// ClusterMetadata is the folder of the metadata log; no image has it as a topic.
+	ClusterMetadata = "__cluster_metadata"
 )
 
 const maxNameLength = 249

@@ -28,7 +28,7 @@ type wanted struct {
 // plan turns what was asked for into what is proposed. It does not promise that
 // the proposal will be taken.
 func (d *Deps) plan(img *metadata.Image, w wanted) (metadata.NewTopic, error) {
-	if w.name == "__cluster_metadata" {
+	if w.name == metadata.ClusterMetadata {
 		return metadata.NewTopic{}, metadata.Refuse(kerr.InvalidRequest, "topic %q is kept for the metadata log", w.name)
 	}
 	if err := img.CheckNew(w.name); err != nil {

@@ -39,12 +39,12 @@ func FindCoordinator(c Coordinator, images Images, topics Topics, a route.Author
 		if req.Version < 4 {
 			keys = []string{req.CoordinatorKey}
 		}
-		if _, ok := images().Topic(OffsetsTopic); ok || req.CoordinatorType != groupCoordinator || !f.mayAny(s, keys) {
+		if _, ok := images().Topic(metadata.ConsumerOffsets); ok || req.CoordinatorType != groupCoordinator || !f.mayAny(s, keys) {
 			f.answer(s, req, keys, resp)
 			return nil
 		}
 		return route.Go(ctx, s, func(ctx context.Context) {
-			if err := topics.EnsureTopic(ctx, OffsetsTopic); err != nil {
+			if err := topics.EnsureTopic(ctx, metadata.ConsumerOffsets); err != nil {
 				log.Warn("offsets topic not created", slog.Any("err", err))
 			}
 			f.answer(s, req, keys, resp)
@@ -105,7 +105,7 @@ func (f finder) find(image *metadata.Image, s *route.Session, req *kmsg.FindCoor
 	if err := route.AuthorizeGroup(f.auth, s, route.Describe, key); err != nil {
 		return -1, none, err
 	}
-	topic, ok := image.Topic(OffsetsTopic)
+	topic, ok := image.Topic(metadata.ConsumerOffsets)
 	if !ok || len(topic.Partitions) == 0 {
 		return -1, none, kerr.CoordinatorNotAvailable
 	}

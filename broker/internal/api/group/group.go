@@ -14,9 +14,6 @@ import (
 	"github.com/weirstream/weir/broker/internal/metadata"
 )
 
-// OffsetsTopic is the internal topic that groups are kept in.
-const OffsetsTopic = "__consumer_offsets"
-
 // Coordinator is where groups are decided on; coordinator.Runtime is one.
 type Coordinator interface {
 	Partition(key string) int32

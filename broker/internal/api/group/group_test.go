@@ -217,7 +217,7 @@ func TestFindCoordinator(t *testing.T) {
 		}, kerr.CoordinatorNotAvailable},
 		"too few partitions": {4, 0, nil, func(c *cluster) {
 			c.apply(metadata.DeleteTopics{IDs: []metadata.ID{{15: 8}}})
-			c.apply(metadata.CreateTopics{Topics: []metadata.NewTopic{{Name: OffsetsTopic, ID: metadata.ID{15: 9}, Assignments: [][]int32{{1}}}}})
+			c.apply(metadata.CreateTopics{Topics: []metadata.NewTopic{{Name: metadata.ConsumerOffsets, ID: metadata.ID{15: 9}, Assignments: [][]int32{{1}}}}})
 		}, kerr.CoordinatorNotAvailable},
 		"not seen and not there": {4, 0, deny{{route.Describe, route.Group, "g"}: true}, func(c *cluster) {
 			c.apply(metadata.DeleteTopics{IDs: []metadata.ID{{15: 8}}})

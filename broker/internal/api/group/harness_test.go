@@ -110,7 +110,7 @@ func inCluster(t *testing.T, test func(c *cluster)) {
 			ID: 1, Endpoints: []metadata.Endpoint{{Listener: "PLAINTEXT", Host: "here", Port: 9092}},
 		}})
 		c.create("t", metadata.ID{15: 7})
-		c.create(OffsetsTopic, metadata.ID{15: 8})
+		c.create(metadata.ConsumerOffsets, metadata.ID{15: 8})
 		c.topics = func(context.Context, string) error { c.Error("topic created"); return nil }
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
