@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -81,11 +83,9 @@ func (f *feeder) send(ctx context.Context, fail context.CancelCauseFunc, number 
 
 // partition puts all lines of a page into one partition, the same on every run.
 func (f *feeder) partition(page string) int32 {
-	hash := uint32(2166136261)
-	for i := range len(page) {
-		hash = (hash ^ uint32(page[i])) * 16777619
-	}
-	return int32(hash % uint32(f.partitions))
+	hash := fnv.New32a()
+	_, _ = io.WriteString(hash, page)
+	return int32(hash.Sum32() % uint32(f.partitions))
 }
 
 // held returns the number of the last line in each partition, -1 where there is none.
