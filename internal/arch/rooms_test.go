@@ -30,6 +30,7 @@ func rooms() map[string]Room {
 			b + "machine":             {Pure: true},
 			b + "machine/machinetest": {May: []string{b + "machine"}},
 			b + "group":               {May: []string{b + "machine", b + "metadata"}, Pure: true},
+			b + "txn":                 {May: []string{b + "machine", b + "metadata"}, Pure: true},
 			b + "coordinator":         {May: []string{b + "machine", b + "record"}},
 			b + "producer":            {May: []string{b + "record"}, Pure: true},
 			b + "partition":           {May: []string{b + "replica", b + "producer", b + "commitlog", b + "record"}},
