@@ -5,9 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/weirstream/weir/streams"
 	"github.com/weirstream/weir/streams/serde"
@@ -15,8 +13,7 @@ import (
 )
 
 // TestConformance runs the cases of testdata/cases, or of the folder that
-// WEIR_CASES names. A case whose operator does not exist yet is skipped by the
-// name of the operator.
+// WEIR_CASES names.
 func TestConformance(t *testing.T) {
 	dir := filepath.Join("testdata", "cases")
 	if d, ok := os.LookupEnv("WEIR_CASES"); ok {
@@ -27,88 +24,149 @@ func TestConformance(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range cases {
-		t.Run(c.id, func(t *testing.T) { runCase(t, c) })
+		t.Run(c.id, func(t *testing.T) { runCase(t, &c) })
 	}
 }
 
-func runCase(t *testing.T, c testCase) {
-	missing := map[string]string{
-		"ssjoin": "stream-stream join", "selfjoin": "self join", "stjoin": "stream-table join",
-		"gtjoin": "global table join", "ttjoin": "table-table join", "fkjoin": "foreign-key join",
-		"slidewin": "sliding window", "sesswin": "session window", "winsuppress": "suppress",
-		"ktagg": "table aggregation", "cogroup": "cogroup",
+// rigs returns what runs the cases of each op. A case of an op that has none is
+// skipped by its name.
+func rigs() map[string]func(*testCase) (*rig, error) {
+	return map[string]func(*testCase) (*rig, error){
+		"ssjoin":      nil,
+		"selfjoin":    nil,
+		"stjoin":      nil,
+		"gtjoin":      nil,
+		"ttjoin":      nil,
+		"fkjoin":      nil,
+		"timewin":     timeWinRig,
+		"slidewin":    nil,
+		"sesswin":     nil,
+		"winsuppress": nil,
+		"ktagg":       nil,
+		"cogroup":     nil,
 	}
-	if name, ok := missing[c.op]; ok {
-		t.Skipf("operator %s (%s) does not exist yet", c.op, name)
-	}
-	if c.op != "timewin" {
+}
+
+// rig is a case, made ready to run: a topology and how to feed and read it.
+type rig struct {
+	// build makes the topology; opts are for the operator under test.
+	build            func(opts ...streams.Option) (*streams.Topology, error)
+	inputs           map[string]pipe // by the topic of an in line
+	drain            func(d *streamstest.Driver) ([]caseRec, error)
+	cached, uncached bool   // runs as built, and with NoCache
+	missing          string // a setting that does not exist yet; "" if all do
+}
+
+// pipe pushes one record of a case.
+type pipe func(d *streamstest.Driver, r caseRec) error
+
+func runCase(t *testing.T, c *testCase) {
+	open, known := rigs()[c.op]
+	switch {
+	case !known:
 		t.Fatalf("%s:%d: unknown op %q", c.file, c.line, c.op)
+	case open == nil:
+		t.Skipf("operator %s does not exist yet", c.op)
 	}
-	tw, err := parseTimeWin(&c)
+	r, err := open(c)
 	if err != nil {
 		t.Fatalf("%s:%d: %v", c.file, c.line, err)
 	}
-	if tw.onClose {
-		t.Skip("operator timewin with emit=close does not exist yet")
+	if r.missing != "" {
+		t.Skipf("operator %s with %s does not exist yet", c.op, r.missing)
 	}
-	if err := tw.run(&c, nil); err != nil {
-		t.Errorf("%s:%d: %v", c.file, c.line, err)
+	if r.cached {
+		if err := r.replay(c); err != nil {
+			t.Errorf("%s:%d: %v", c.file, c.line, err)
+		}
 	}
-	if tw.agg == "reduce" {
-		return // a null value that comes first is a row without a cache only
-	}
-	if err := tw.run(&c, []streams.Option{streams.NoCache()}); err != nil {
-		t.Errorf("%s:%d, without a cache: %v", c.file, c.line, err)
+	if r.uncached {
+		if err := r.replay(c, streams.NoCache()); err != nil {
+			t.Errorf("%s:%d, without a cache: %v", c.file, c.line, err)
+		}
 	}
 }
 
-// timeWin is the operator of a timewin case.
-type timeWin struct {
-	windows   streams.Windows
-	retention time.Duration // 0: the default
-	agg       string
-	onClose   bool
+// replay runs the lines of a case.
+func (r *rig) replay(c *testCase, opts ...streams.Option) error {
+	topo, err := r.build(opts...)
+	if err != nil {
+		return err
+	}
+	d, err := streamstest.New(topo)
+	if err != nil {
+		return err
+	}
+	for i := range c.body {
+		l := &c.body[i]
+		if l.verb != "in" {
+			got, err := r.drain(d)
+			if err == nil {
+				err = l.check(got)
+			}
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		in, ok := r.inputs[l.topic]
+		if !ok {
+			return fmt.Errorf("line %d: %s does not read %s", l.line, c.op, l.topic)
+		}
+		for _, rec := range l.recs {
+			if err := in(d, rec); err != nil {
+				return fmt.Errorf("line %d, %s: %w", l.line, rec, err)
+			}
+		}
+	}
+	return d.Close()
 }
 
-func parseTimeWin(c *testCase) (*timeWin, error) {
-	if err := c.only("size", "advance", "grace", "agg", "emit", "retention"); err != nil {
-		return nil, err
+// texts returns inputs of text for topics.
+func texts(topics ...string) map[string]pipe {
+	m := map[string]pipe{}
+	for _, topic := range topics {
+		m[topic] = func(d *streamstest.Driver, r caseRec) error {
+			return streamstest.Input(d, topic, serde.String(), serde.String()).PipeRecord(record(r))
+		}
 	}
-	if _, ok := c.args["size"]; !ok {
-		return nil, fmt.Errorf("timewin needs size")
-	}
-	tw := &timeWin{agg: c.args["agg"]}
-	size, err := c.millis("size", 0)
+	return m
+}
+
+// drain returns what was emitted to a topic, in the text of a case.
+func drain[K, V any](d *streamstest.Driver, topic string, key serde.Serde[K], value serde.Serde[V], showKey func(K) string, showValue func(V) string) ([]caseRec, error) {
+	recs, err := streamstest.Output(d, topic, key, value).Drain()
 	if err != nil {
 		return nil, err
 	}
-	advance, err := c.millis("advance", size)
-	if err != nil {
-		return nil, err
+	list := make([]caseRec, 0, len(recs))
+	for _, r := range recs {
+		c := caseRec{at: r.Timestamp}
+		if !r.NullKey {
+			k := showKey(r.Key)
+			c.key = &k
+		}
+		if !r.NullValue {
+			v := showValue(r.Value)
+			c.value = &v
+		}
+		list = append(list, c)
 	}
-	grace, err := c.millis("grace", 0)
-	if err != nil {
-		return nil, err
+	return list, nil
+}
+
+// number is the text of a number.
+func number(n int64) string { return strconv.FormatInt(n, 10) }
+
+func record(r caseRec) streams.Record[string, string] {
+	out := streams.Record[string, string]{NullKey: r.key == nil, NullValue: r.value == nil, Timestamp: r.at}
+	if r.key != nil {
+		out.Key = *r.key
 	}
-	retention, err := c.millis("retention", 0)
-	if err != nil {
-		return nil, err
+	if r.value != nil {
+		out.Value = *r.value
 	}
-	ms := time.Millisecond
-	tw.windows = streams.Hopping(time.Duration(size)*ms, time.Duration(advance)*ms).Grace(time.Duration(grace) * ms)
-	tw.retention = time.Duration(retention) * ms
-	switch emit, ok := c.args["emit"]; {
-	case ok && emit != "close":
-		return nil, fmt.Errorf("unknown emit=%s", emit)
-	default:
-		tw.onClose = ok
-	}
-	switch tw.agg {
-	case "count", "concat0", "concat", "reduce", "chars":
-		return tw, nil
-	default:
-		return nil, fmt.Errorf("unknown agg=%s", tw.agg)
-	}
+	return out
 }
 
 // nullable is text that a lambda can tell from null.
@@ -131,111 +189,4 @@ func say(v nullable) string {
 		return "null"
 	}
 	return *v
-}
-
-// topology builds groupByKey, windowedBy and the aggregation from T to out. All
-// aggregates leave as text.
-func (tw *timeWin) topology(opts []streams.Option) (*streams.Topology, error) {
-	b := streams.NewBuilder()
-	in := streams.From(b, "T", serde.String(), serde.Serde[nullable](nullableSerde{}))
-	if tw.retention > 0 {
-		opts = append(opts, streams.Retention(tw.retention))
-	}
-	w := streams.GroupByKey(in).WindowedBy(tw.windows)
-	concat := func(initial, sep string) *streams.Stream[streams.Windowed[string], string] {
-		return streams.AggregateWindow(w,
-			func() string { return initial },
-			func(_ string, v nullable, agg string) string { return agg + sep + say(v) },
-			serde.String(), opts...).ToStream()
-	}
-	key := serde.TimeWindowed(serde.String(), tw.windows.Size())
-	switch tw.agg {
-	case "count":
-		w.Count(opts...).ToStream().To("out", key, serde.Int64())
-	case "concat0":
-		concat("0", "+").To("out", key, serde.String())
-	case "concat":
-		concat("", "+").To("out", key, serde.String())
-	case "chars":
-		concat("", "").To("out", key, serde.String())
-	case "reduce":
-		w.Reduce(func(v1, v2 nullable) nullable {
-			s := say(v1) + "+" + say(v2)
-			return &s
-		}, opts...).ToStream().To("out", key, serde.Serde[nullable](nullableSerde{}))
-	}
-	return b.Build()
-}
-
-// run replays the lines of a case.
-func (tw *timeWin) run(c *testCase, opts []streams.Option) error {
-	topo, err := tw.topology(opts)
-	if err != nil {
-		return err
-	}
-	d, err := streamstest.New(topo)
-	if err != nil {
-		return err
-	}
-	in := streamstest.Input(d, "T", serde.String(), serde.String())
-	for i := range c.body {
-		l := &c.body[i]
-		if l.verb != "in" {
-			got, err := tw.drain(d)
-			if err == nil {
-				err = l.check(got)
-			}
-			if err != nil {
-				return err
-			}
-			continue
-		}
-		if l.topic != "T" {
-			return fmt.Errorf("line %d: timewin reads T, not %s", l.line, l.topic)
-		}
-		for _, r := range l.recs {
-			if err := in.PipeRecord(record(r)); err != nil {
-				return fmt.Errorf("line %d, %s: %w", l.line, r, err)
-			}
-		}
-	}
-	return d.Close()
-}
-
-func record(r caseRec) streams.Record[string, string] {
-	out := streams.Record[string, string]{NullKey: r.key == nil, NullValue: r.value == nil, Timestamp: r.at}
-	if r.key != nil {
-		out.Key = *r.key
-	}
-	if r.value != nil {
-		out.Value = *r.value
-	}
-	return out
-}
-
-// drain returns what was emitted, in the text of a case.
-func (tw *timeWin) drain(d *streamstest.Driver) ([]caseRec, error) {
-	key := serde.TimeWindowed(serde.String(), tw.windows.Size())
-	if tw.agg == "count" {
-		return drain(streamstest.Output(d, "out", key, serde.Int64()), func(n int64) string { return strconv.FormatInt(n, 10) })
-	}
-	return drain(streamstest.Output(d, "out", key, serde.String()), strings.Clone)
-}
-
-func drain[V any](out *streamstest.OutputTopic[streams.Windowed[string], V], show func(V) string) ([]caseRec, error) {
-	recs, err := out.Drain()
-	if err != nil {
-		return nil, err
-	}
-	list := make([]caseRec, 0, len(recs))
-	for _, r := range recs {
-		k := fmt.Sprintf("%s[%d,%d)", r.Key.Key, r.Key.Start, r.Key.End)
-		c := caseRec{key: &k, at: r.Timestamp}
-		if !r.NullValue {
-			v := show(r.Value)
-			c.value = &v
-		}
-		list = append(list, c)
-	}
-	return list, nil
 }

@@ -143,21 +143,3 @@ func TestCheckComparesAsTheLineSays(t *testing.T) {
 		}
 	}
 }
-
-func TestParseTimeWinRefuses(t *testing.T) {
-	for _, args := range []map[string]string{
-		{"agg": "count"},
-		{"size": "10"},
-		{"size": "x", "agg": "count"},
-		{"size": "10", "advance": "x", "agg": "count"},
-		{"size": "10", "grace": "x", "agg": "count"},
-		{"size": "10", "retention": "x", "agg": "count"},
-		{"size": "10", "agg": "median"},
-		{"size": "10", "agg": "count", "emit": "sometimes"},
-		{"size": "10", "agg": "count", "color": "red"},
-	} {
-		if tw, err := parseTimeWin(&testCase{op: "timewin", args: args}); err == nil {
-			t.Errorf("%v was read as %+v", args, tw)
-		}
-	}
-}
