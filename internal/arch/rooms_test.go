@@ -57,7 +57,7 @@ func rooms() map[string]Room {
 			"statestore/storetest":     {May: []string{"statestore"}},
 		},
 		map[string]Room{
-			"bench":          {},
+			"bench":          {May: []string{"streams", "streams/serde"}},
 			"cmd/weir":       {May: []string{"bench", "broker", "broker/nullbroker", "streams", "statestore/..."}},
 			"examples/pv-uv": {May: []string{"broker", "streams/...", "statestore/..."}},
 		},

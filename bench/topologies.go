@@ -1,0 +1,66 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/weirstream/weir/streams"
+	"github.com/weirstream/weir/streams/serde"
+)
+
+// StreamsApp is one of the measured topologies on Weir's streams, as StreamsApp.java is on Kafka
+// Streams: the same input, the same settings, one worker.
+type StreamsApp struct {
+	Topology  string // map, count, window
+	Guarantee string // at_least_once, exactly_once_v2
+	Addr      string // of the broker
+	ID        string // of the application
+	Dir       string // of its state
+}
+
+// streamsInput is the topic that every topology reads.
+const streamsInput = "bench-in"
+
+// output is the topic that the application writes.
+func (a StreamsApp) output() string { return a.ID + "-out" }
+
+// Run runs the topology until ctx ends.
+func (a StreamsApp) Run(ctx context.Context) error {
+	topology, err := a.build()
+	if err != nil {
+		return err
+	}
+	guarantee, commit := streams.AtLeastOnce, 500*time.Millisecond
+	if a.Guarantee == "exactly_once_v2" {
+		guarantee, commit = streams.ExactlyOnceV2, 100*time.Millisecond
+	}
+	app, err := streams.NewApp(topology, streams.Config{
+		ApplicationID: a.ID, Brokers: []string{a.Addr}, StateDir: a.Dir,
+		Guarantee: guarantee, CommitInterval: commit, CacheBytes: 10 << 20,
+	})
+	if err != nil {
+		return err
+	}
+	return app.Run(ctx)
+}
+
+func (a StreamsApp) build() (*streams.Topology, error) {
+	b := streams.NewBuilder()
+	text := serde.String()
+	in := streams.From(b, streamsInput, text, text)
+	switch a.Topology {
+	case "map":
+		full := in.Filter(func(_, v string) bool { return v != "" })
+		streams.MapValues(full, func(_, v string) string { return v + "!" }).To(a.output(), text, text)
+	case "count":
+		streams.GroupByKey(in).Count().ToStream().To(a.output(), text, serde.Int64())
+	case "window":
+		streams.GroupBy(in, func(_, v string) string { return v[:6] }, text).
+			WindowedBy(streams.Tumbling(time.Minute)).Count().ToStream().
+			To(a.output(), serde.TimeWindowed(text, time.Minute), serde.Int64())
+	default:
+		return nil, fmt.Errorf("no topology %q: want map, count or window", a.Topology)
+	}
+	return b.Build()
+}
