@@ -32,7 +32,7 @@ func newGroupCoordinators(n *Node) *groupCoordinators {
 	limits.OffsetsRetention, limits.OffsetsCheck = s.retention, s.retentionCheck
 	return &groupCoordinators{begun: make(chan struct{}), options: coordinator.Options{
 		Env: n.env, Logger: n.logger, Partitions: s.partitions,
-		Machine: func(int32) machine.Machine { return group.New(limits) },
+		Machine: func(int32, int32) machine.Machine { return group.New(limits) },
 	}}
 }
 

@@ -31,7 +31,7 @@ func hosted(b *testing.B) (r *coordinator.Runtime, member string) {
 	loaded := make(chan struct{})
 	r = coordinator.New(coordinator.Options{
 		Env: env.Real(), Logger: slog.New(slog.DiscardHandler), Partitions: 1,
-		Machine: func(int32) machine.Machine { return group.New(o) },
+		Machine: func(int32, int32) machine.Machine { return group.New(o) },
 		Observe: func(int32, time.Duration) { close(loaded) },
 	})
 	ctx, cancel := context.WithCancel(b.Context())

@@ -126,7 +126,7 @@ type (
 	txn   struct{ id int64 }          // puts a record in a transaction
 )
 
-func newToy(int32) machine.Machine {
+func newToy(_, _ int32) machine.Machine {
 	return &toy{latest: map[string]string{}, committed: map[string]string{}}
 }
 

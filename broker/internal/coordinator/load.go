@@ -39,14 +39,14 @@ func (s *shard) retryLoad() {
 func (s *shard) load(ctx context.Context) {
 	s.mu.Lock()
 	s.queued = false
-	term, log, wanted := s.term, s.log, s.state == loading
+	term, epoch, log, wanted := s.term, s.epoch, s.log, s.state == loading
 	s.mu.Unlock()
 	if !wanted {
 		return
 	}
 	clock := s.runtime.options.Env.Clock
 	begin := clock.Now()
-	m, err := s.replay(ctx, log)
+	m, err := s.replay(ctx, epoch, log)
 
 	s.mu.Lock()
 	if s.term != term || ctx.Err() != nil {
@@ -79,8 +79,8 @@ func (s *shard) start(m machine.Machine, out *outbox) {
 
 // replay reads the log up to where it ends now. All of it counts as committed: the log of a leader
 // that keeps leading is never cut.
-func (s *shard) replay(ctx context.Context, log Log) (machine.Machine, error) {
-	m := s.runtime.options.Machine(s.partition)
+func (s *shard) replay(ctx context.Context, epoch int32, log Log) (machine.Machine, error) {
+	m := s.runtime.options.Machine(s.partition, epoch)
 	end := log.EndOffset()
 	for at := log.StartOffset(); at < end; {
 		if err := ctx.Err(); err != nil {

@@ -43,10 +43,10 @@ import (
 type Options struct {
 	Env        env.Env
 	Logger     *slog.Logger
-	Partitions int32                                  // of the internal topic
-	Machine    func(partition int32) machine.Machine  // an empty machine for a partition
-	Sender     Sender                                 // for machines that send; may be nil
-	Observe    func(partition int32, d time.Duration) // told how long each load took; may be nil
+	Partitions int32                                        // of the internal topic
+	Machine    func(partition, epoch int32) machine.Machine // an empty machine for a partition led since a leader epoch
+	Sender     Sender                                       // for machines that send; may be nil
+	Observe    func(partition int32, d time.Duration)       // told how long each load took; may be nil
 
 	Loaders         int           // partitions loaded at a time; default 4
 	MaxBatchBytes   int           // bytes of a batch, unless one record is larger; default 512 KiB

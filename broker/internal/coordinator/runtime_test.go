@@ -3,6 +3,7 @@ package coordinator
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -295,6 +296,23 @@ func TestNewerLoadReplacesOlder(t *testing.T) {
 		b.Load(0, 3, slow)
 		b.Unload(0, 3)
 		b.expect("unloaded before it was loaded", b.ask(read{"a"}), nil, kerr.NotCoordinator)
+	})
+}
+
+func TestMachinesAreToldTheLeaderEpoch(t *testing.T) {
+	var told [][2]int32
+	bubble(t, Options{Machine: func(partition, epoch int32) machine.Machine {
+		told = append(told, [2]int32{partition, epoch})
+		return newToy(partition, epoch)
+	}}, func(b *bench) {
+		log := &fakeLog{}
+		for _, epoch := range []int32{7, 9} {
+			b.Load(1, epoch, log)
+			synctest.Wait()
+		}
+		if want := [][2]int32{{1, 7}, {1, 9}}; !slices.Equal(told, want) {
+			b.Fatalf("told %v, want %v", told, want)
+		}
 	})
 }
 

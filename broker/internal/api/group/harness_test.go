@@ -103,7 +103,7 @@ func inCluster(t *testing.T, test func(c *cluster)) {
 		}
 		c.runtime = coordinator.New(coordinator.Options{
 			Env: env.Env{Clock: env.Real().Clock}, Logger: slog.New(slog.DiscardHandler), Partitions: 2,
-			Machine: func(int32) machine.Machine { return group.New(o) },
+			Machine: func(int32, int32) machine.Machine { return group.New(o) },
 		})
 		c.image = metadata.Empty()
 		c.apply(metadata.RegisterBroker{ClusterID: "c", Broker: metadata.Broker{
