@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/record"
 )
 
@@ -41,7 +42,7 @@ var (
 	// ErrForeign reports a directory of another cluster or node, or files that another topic owns.
 	ErrForeign = errors.New("log directory belongs to another")
 	// ErrCorrupt reports files that cannot be read as what they should be.
-	ErrCorrupt = errors.New("log directory is corrupt")
+	ErrCorrupt = layout.ErrCorrupt
 )
 
 // FileError is a file or directory that stops the broker, with what to do about it. It reads as
@@ -117,11 +118,7 @@ type Follower interface {
 }
 
 // AbortedTxn is an aborted transaction, as the .txnindex tells of it.
-type AbortedTxn struct {
-	ProducerID  int64
-	First, Last int64 // offsets of its first batch and of its marker
-	LastStable  int64 // the last stable offset that the marker left
-}
+type AbortedTxn = layout.AbortedTxn
 
 // TimeOffset is a record found by its timestamp.
 type TimeOffset struct {

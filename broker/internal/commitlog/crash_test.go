@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/env"
 )
@@ -139,7 +140,7 @@ func (w *world) check(disk *env.MemFS, at string) {
 }
 
 func (w *world) checkLog(l *Log, m *model, f *tally, at string) {
-	topic, start, end := l.tp.topic, l.StartOffset(), l.EndOffset()
+	topic, start, end := l.tp.Topic, l.StartOffset(), l.EndOffset()
 	if !m.exists && end > 0 {
 		w.violate(at, "deleted-is-back", "%s has offsets up to %d", topic, end)
 	}
@@ -169,7 +170,7 @@ func (w *world) checkLog(l *Log, m *model, f *tally, at string) {
 }
 
 func (w *world) checkData(l *Log, m *model, f *tally, data []byte, at string) {
-	topic, next, crc := l.tp.topic, l.StartOffset(), uint32(0)
+	topic, next, crc := l.tp.Topic, l.StartOffset(), uint32(0)
 	first := true
 	for len(data) > 0 {
 		b, rest, err := record.Split(data)
@@ -532,7 +533,7 @@ func TestAFailedSyncTakesTheDirectoryOffline(t *testing.T) {
 			if err := d.close(); !errors.Is(err, ErrOffline) {
 				t.Errorf("stop: %v", err)
 			}
-			if _, err := fsys.Stat(dataDir + "/" + cleanFile); err == nil {
+			if _, err := fsys.Stat(dataDir + "/" + layout.CleanFile); err == nil {
 				t.Error("marker of a clean stop after a failure")
 			}
 		})

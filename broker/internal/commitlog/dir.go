@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/internal/env"
 )
@@ -42,7 +43,7 @@ type Dir struct {
 	logger  *slog.Logger
 	faults  Faults
 	lock    io.Closer
-	meta    meta
+	meta    layout.Meta
 	clean   bool
 	epoch   int64 // of the broker that stopped cleanly, -1
 	files   *segment.Pool
@@ -55,15 +56,15 @@ type Dir struct {
 	spare   []*Log
 	wake    chan struct{}
 
-	points     sync.Mutex  // guards the checkpoints and orders their writing
-	gone       map[tp]bool // deleted since they were last written
+	points     sync.Mutex         // guards the checkpoints and orders their writing
+	gone       map[layout.TP]bool // deleted since they were last written
 	recovery   *checkpoint
 	starts     *checkpoint
 	watermarks *checkpoint
 
 	mu     sync.Mutex
 	closed bool
-	logs   map[tp]*Log // nil while one is being opened
+	logs   map[layout.TP]*Log // nil while one is being opened
 	trash  []trash
 }
 
@@ -80,7 +81,7 @@ type trash struct {
 func OpenDir(e env.Env, path string, o DirOptions) (*Dir, error) {
 	d := &Dir{
 		env: e, path: path, options: o.withDefaults(), logger: o.Logger, faults: o.Faults, epoch: -1,
-		wake: make(chan struct{}, 1), logs: map[tp]*Log{}, gone: map[tp]bool{},
+		wake: make(chan struct{}, 1), logs: map[layout.TP]*Log{}, gone: map[layout.TP]bool{},
 	}
 	if d.logger == nil {
 		d.logger = slog.New(slog.DiscardHandler)
@@ -100,7 +101,7 @@ func OpenDir(e env.Env, path string, o DirOptions) (*Dir, error) {
 	if err := e.FS.MkdirAll(path, 0o750); err != nil {
 		return nil, fmt.Errorf("create log directory: %w", err)
 	}
-	d.lock, err = e.FS.Lock(filepath.Join(path, lockFile))
+	d.lock, err = e.FS.Lock(filepath.Join(path, layout.LockFile))
 	if errors.Is(err, env.ErrLocked) {
 		return nil, &FileError{
 			Path: path, Reason: "is in use by another process", Err: ErrLocked,
@@ -129,38 +130,38 @@ func (o DirOptions) withDefaults() DirOptions {
 }
 
 // adopt compares what the directory says with whose it should be.
-func (d *Dir) adopt(m meta, fresh bool) error {
+func (d *Dir) adopt(m layout.Meta, fresh bool) error {
 	o := d.options
 	if fresh {
-		d.meta = meta{cluster: o.ClusterID, node: o.NodeID, directory: formatID(d.newID())}
+		d.meta = layout.Meta{Cluster: o.ClusterID, Node: o.NodeID, Directory: layout.FormatID(d.newID())}
 		if o.ClusterID == "" {
-			d.meta.cluster = formatID(d.newID())
+			d.meta.Cluster = layout.FormatID(d.newID())
 		}
 		return nil
 	}
 	foreign := func(key, has, want string) error {
 		return &FileError{
-			Path: filepath.Join(d.path, metaFile), Err: ErrForeign,
+			Path: filepath.Join(d.path, layout.MetaFile), Err: ErrForeign,
 			Reason: fmt.Sprintf("%s is %s, not %s", key, has, want),
 			Fix:    "name the directory of this node in log.dirs, or set " + key + " to what it was",
 		}
 	}
-	if o.ClusterID != "" && o.ClusterID != m.cluster {
-		return foreign("cluster.id", m.cluster, o.ClusterID)
+	if o.ClusterID != "" && o.ClusterID != m.Cluster {
+		return foreign("cluster.id", m.Cluster, o.ClusterID)
 	}
-	if o.NodeID != m.node {
-		return foreign("node.id", fmt.Sprint(m.node), fmt.Sprint(o.NodeID))
+	if o.NodeID != m.Node {
+		return foreign("node.id", fmt.Sprint(m.Node), fmt.Sprint(o.NodeID))
 	}
 	d.meta = m
-	if m.directory == "" {
-		d.meta.directory = d.directoryID()
+	if m.Directory == "" {
+		d.meta.Directory = d.directoryID()
 	}
 	return nil
 }
 
 // directoryID names a directory that was made before directories had ids, the same each time.
 func (d *Dir) directoryID() string {
-	return formatID(md5.Sum([]byte(d.meta.cluster + "/" + fmt.Sprint(d.meta.node)))) //nolint:gosec // only to spread names
+	return layout.FormatID(md5.Sum([]byte(d.meta.Cluster + "/" + fmt.Sprint(d.meta.Node)))) //nolint:gosec // only to spread names
 }
 
 func (d *Dir) newID() (id [16]byte) {
@@ -187,14 +188,14 @@ func (d *Dir) readCheckpoints() error {
 		return readCheckpoint(d.env.FS, filepath.Join(d.path, name))
 	}
 	var err error
-	if d.recovery, err = read(recoveryFile); err != nil && !errors.Is(err, ErrCorrupt) {
+	if d.recovery, err = read(layout.RecoveryFile); err != nil && !errors.Is(err, ErrCorrupt) {
 		return err
 	} else if err != nil {
 		d.logger.Warn("recovery points are unreadable, all logs will be read", slog.String("file", d.recovery.path), slog.Any("error", err))
-		d.recovery.disk = map[tp]int64{}
+		d.recovery.disk = map[layout.TP]int64{}
 	}
-	if d.starts, err = read(startFile); err == nil {
-		d.watermarks, err = read(watermarkFile)
+	if d.starts, err = read(layout.StartFile); err == nil {
+		d.watermarks, err = read(layout.WatermarkFile)
 	}
 	if errors.Is(err, ErrCorrupt) {
 		path := d.starts.path
@@ -213,18 +214,18 @@ func (d *Dir) readCheckpoints() error {
 // of the clean stop that a marker may tell of.
 func (d *Dir) begin(fresh bool) error {
 	if fresh {
-		if err := env.WriteFileAtomic(d.env.FS, filepath.Join(d.path, metaFile), d.meta.encode()); err != nil {
+		if err := env.WriteFileAtomic(d.env.FS, filepath.Join(d.path, layout.MetaFile), d.meta.Encode()); err != nil {
 			return err
 		}
 		if err := d.syncParents(); err != nil {
 			return err
 		}
 	}
-	marker := filepath.Join(d.path, cleanFile)
+	marker := filepath.Join(d.path, layout.CleanFile)
 	data, err := env.ReadFile(d.env.FS, marker)
 	switch {
 	case err == nil:
-		d.clean, d.epoch = true, parseClean(data)
+		d.clean, d.epoch = true, layout.ParseClean(data)
 		if err := d.env.FS.Remove(marker); err != nil {
 			return fmt.Errorf("remove clean shutdown marker: %w", err)
 		}
@@ -257,7 +258,7 @@ func (d *Dir) collectTrash() error {
 		return fmt.Errorf("list log directory: %w", err)
 	}
 	for _, e := range entries {
-		if e.IsDir() && strings.HasSuffix(e.Name(), deleteSuffix) {
+		if e.IsDir() && strings.HasSuffix(e.Name(), layout.DeleteSuffix) {
 			d.discard(0, filepath.Join(d.path, e.Name()))
 		}
 	}
@@ -265,10 +266,10 @@ func (d *Dir) collectTrash() error {
 }
 
 // ClusterID is the id of the cluster that the directory belongs to.
-func (d *Dir) ClusterID() string { return d.meta.cluster }
+func (d *Dir) ClusterID() string { return d.meta.Cluster }
 
 // ID is the directory's own id (KIP-858).
-func (d *Dir) ID() string { return d.meta.directory }
+func (d *Dir) ID() string { return d.meta.Directory }
 
 // Path is the directory's name.
 func (d *Dir) Path() string { return d.path }
@@ -296,7 +297,7 @@ func (d *Dir) Logs() ([]Found, error) {
 	}
 	var out []Found
 	for _, e := range entries {
-		t, ok := parseTP(e.Name())
+		t, ok := layout.ParseTP(e.Name())
 		if !ok || !e.IsDir() {
 			continue
 		}
@@ -304,7 +305,7 @@ func (d *Dir) Logs() ([]Found, error) {
 		if err != nil && !errors.Is(err, ErrCorrupt) {
 			return nil, err
 		}
-		out = append(out, Found{Topic: t.topic, Partition: t.partition, TopicID: id, HasID: known && err == nil})
+		out = append(out, Found{Topic: t.Topic, Partition: t.Partition, TopicID: id, HasID: known && err == nil})
 	}
 	return out, nil
 }
@@ -314,7 +315,7 @@ func (d *Dir) Logs() ([]Found, error) {
 // log's end. A directory of another topic id is refused, untouched, with a *FileError that wraps
 // ErrForeign. Several logs may be opened at once; none twice.
 func (d *Dir) Open(topic string, partition int32, topicID [16]byte, c Config, f Follower) (*Log, error) {
-	t := tp{topic, partition}
+	t := layout.TP{Topic: topic, Partition: partition}
 	if err := d.reserve(t); err != nil {
 		return nil, err
 	}
@@ -334,7 +335,7 @@ func (d *Dir) Open(topic string, partition int32, topicID [16]byte, c Config, f 
 	return l, nil
 }
 
-func (d *Dir) reserve(t tp) error {
+func (d *Dir) reserve(t layout.TP) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.Err(); err != nil {
@@ -372,7 +373,7 @@ func (d *Dir) open(l *Log) error {
 	if known && id != l.id {
 		return &FileError{
 			Path: l.path, Err: ErrForeign,
-			Reason: fmt.Sprintf("holds topic id %s, not %s", formatID(id), formatID(l.id)),
+			Reason: fmt.Sprintf("holds topic id %s, not %s", layout.FormatID(id), layout.FormatID(l.id)),
 			Fix:    "move it away if its topic was deleted",
 		}
 	}
@@ -384,7 +385,7 @@ func (d *Dir) open(l *Log) error {
 // the partition can be created again, and for good after file.delete.delay.ms. Ranges stay
 // readable. A partition that has no directory is no error.
 func (d *Dir) Delete(topic string, partition int32) error {
-	t := tp{topic, partition}
+	t := layout.TP{Topic: topic, Partition: partition}
 	d.mu.Lock()
 	l, open := d.logs[t]
 	if open && l == nil {
@@ -393,7 +394,7 @@ func (d *Dir) Delete(topic string, partition int32) error {
 	}
 	delete(d.logs, t)
 	d.mu.Unlock()
-	from, to := filepath.Join(d.path, t.String()), filepath.Join(d.path, t.asideName(d.newID(), deleteSuffix))
+	from, to := filepath.Join(d.path, t.String()), filepath.Join(d.path, t.AsideName(d.newID(), layout.DeleteSuffix))
 	delay := int64(0)
 	var err error
 	if open {
@@ -419,14 +420,14 @@ func (d *Dir) Delete(topic string, partition int32) error {
 // know by its id: the name is free again, and the data stays for a person to look at. It returns
 // the new path, once that is durable. A partition that has no directory is no error.
 func (d *Dir) SetAside(topic string, partition int32) (string, error) {
-	t := tp{topic, partition}
+	t := layout.TP{Topic: topic, Partition: partition}
 	d.mu.Lock()
 	_, open := d.logs[t]
 	d.mu.Unlock()
 	if open {
 		return "", fmt.Errorf("set aside log %s: %w", t, ErrLocked)
 	}
-	to := filepath.Join(d.path, t.asideName(d.newID(), straySuffix))
+	to := filepath.Join(d.path, t.AsideName(d.newID(), layout.StraySuffix))
 	err := ignoreMissing(d.env.FS.Rename(filepath.Join(d.path, t.String()), to))
 	if err == nil {
 		err = d.env.FS.SyncDir(d.path)

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/internal/compress"
 	"github.com/weirstream/weir/internal/env"
 )
@@ -22,13 +23,13 @@ func TestADirectoryThatIsNotOursIsRefusedUntouched(t *testing.T) {
 		want       error
 		names      string
 	}{
-		"cluster":    {metaFile, meta, ErrForeign, "cluster.id is theirs, not ours"},
-		"node":       {metaFile, strings.Replace(meta, "theirs", "ours", 1), ErrForeign, "node.id is 3, not 1"},
-		"no version": {metaFile, "node.id=1\n", ErrCorrupt, metaFile},
-		"empty":      {metaFile, "", ErrCorrupt, metaFile},
-		"no cluster": {metaFile, "version=1\nnode.id=1\n", ErrCorrupt, metaFile},
-		"log starts": {startFile, "0\n7\n", ErrCorrupt, startFile},
-		"watermarks": {watermarkFile, "no\n", ErrCorrupt, watermarkFile},
+		"cluster":    {layout.MetaFile, meta, ErrForeign, "cluster.id is theirs, not ours"},
+		"node":       {layout.MetaFile, strings.Replace(meta, "theirs", "ours", 1), ErrForeign, "node.id is 3, not 1"},
+		"no version": {layout.MetaFile, "node.id=1\n", ErrCorrupt, layout.MetaFile},
+		"empty":      {layout.MetaFile, "", ErrCorrupt, layout.MetaFile},
+		"no cluster": {layout.MetaFile, "version=1\nnode.id=1\n", ErrCorrupt, layout.MetaFile},
+		"log starts": {layout.StartFile, "0\n7\n", ErrCorrupt, layout.StartFile},
+		"watermarks": {layout.WatermarkFile, "no\n", ErrCorrupt, layout.WatermarkFile},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fsys := env.NewMemFS()
@@ -107,7 +108,7 @@ func TestPartitionMetadata(t *testing.T) {
 		"with newline":  {"version: 0\ntopic_id: YQAAAAAAAAAAAAAAAAAAAA\n", true},
 	} {
 		disk := written(t, 3, Config{})
-		if err := env.WriteFile(disk, dataDir+"/a-0/"+topicFile, []byte(c.text)); err != nil {
+		if err := env.WriteFile(disk, dataDir+"/a-0/"+layout.TopicFile, []byte(c.text)); err != nil {
 			t.Fatal(err)
 		}
 		d := openDir(t, disk, DirOptions{})
@@ -188,7 +189,7 @@ func trashDirs(t *testing.T, fsys env.FS) (n int) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), deleteSuffix) {
+		if strings.HasSuffix(e.Name(), layout.DeleteSuffix) {
 			n++
 		}
 	}
@@ -212,7 +213,7 @@ func TestSetAsideKeepsTheDataUnderAnotherName(t *testing.T) {
 		t.Fatalf("a log of another id was opened: %v", err)
 	}
 	to, err := d.SetAside("a", 0)
-	if err != nil || !strings.HasSuffix(to, straySuffix) {
+	if err != nil || !strings.HasSuffix(to, layout.StraySuffix) {
 		t.Fatalf("set aside to %q: %v", to, err)
 	}
 	crashed, _ := fsys.Crash(env.KeepNothing, 1)
@@ -228,25 +229,6 @@ func TestSetAsideKeepsTheDataUnderAnotherName(t *testing.T) {
 	fsys.OnOp(env.FailNth(env.OpRename, 1, syscall.EIO))
 	if _, err := d.SetAside("none", 1); !errors.Is(err, ErrOffline) {
 		t.Errorf("a failing disk: %v", err)
-	}
-}
-
-func TestNamesOfDirectories(t *testing.T) {
-	for name, want := range map[string]tp{
-		"a-0": {"a", 0}, "with-dashes-12": {"with-dashes", 12}, "a.b_c-7": {"a.b_c", 7},
-	} {
-		if got, ok := parseTP(name); !ok || got != want || got.String() != name {
-			t.Errorf("%s: %v, %v", name, got, ok)
-		}
-	}
-	for _, name := range []string{"a", "-0", "a-", "a-x", "a-01", "a-0-delete", "a-99999999999", "meta.properties"} {
-		if got, ok := parseTP(name); ok {
-			t.Errorf("%s is taken for %v", name, got)
-		}
-	}
-	long := tp{strings.Repeat("t", 249), 1000}
-	if name := long.asideName([16]byte{}, deleteSuffix); len(name) > 255 || !strings.HasSuffix(name, "-1000."+strings.Repeat("0", 32)+"-delete") {
-		t.Errorf("deleted name of %d bytes: %s", len(name), name)
 	}
 }
 
@@ -281,13 +263,13 @@ func TestRunSyncsManyLogsInFewRounds(t *testing.T) {
 		}
 		stop()
 		want := "0\n50\n"
-		if data, err := env.ReadFile(fsys, dataDir+"/"+recoveryFile); err != nil || !strings.HasPrefix(string(data), want) || !strings.Contains(string(data), "\nt7 0 2\n") {
+		if data, err := env.ReadFile(fsys, dataDir+"/"+layout.RecoveryFile); err != nil || !strings.HasPrefix(string(data), want) || !strings.Contains(string(data), "\nt7 0 2\n") {
 			t.Errorf("recovery points %q, %v", data, err)
 		}
-		if data, err := env.ReadFile(fsys, dataDir+"/"+watermarkFile); err != nil || !strings.Contains(string(data), "\nt7 0 2\n") {
+		if data, err := env.ReadFile(fsys, dataDir+"/"+layout.WatermarkFile); err != nil || !strings.Contains(string(data), "\nt7 0 2\n") {
 			t.Errorf("watermarks %q, %v", data, err)
 		}
-		if data, err := env.ReadFile(fsys, dataDir+"/"+cleanFile); err != nil || string(data) != `{"version":0,"brokerEpoch":-1}` {
+		if data, err := env.ReadFile(fsys, dataDir+"/"+layout.CleanFile); err != nil || string(data) != `{"version":0,"brokerEpoch":-1}` {
 			t.Errorf("marker %q, %v", data, err)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/env"
@@ -20,7 +21,7 @@ import (
 // one mutex, reads take none that an append holds while it writes.
 type Log struct {
 	dir      *Dir
-	tp       tp
+	tp       layout.TP
 	id       [16]byte
 	path     string // guarded by mu; changes when the log is deleted
 	follower Follower

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/compress"
 	"github.com/weirstream/weir/internal/env"
@@ -346,7 +347,7 @@ func TestTruncationCutsEverythingBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(l.Sync(), d.Checkpoint(), l.AppendAborted(AbortedTxn{1, 2, 3, 2}, AbortedTxn{1, 8, 17, 8})); err != nil {
+	if err := errors.Join(l.Sync(), d.Checkpoint(), l.AppendAborted(AbortedTxn{ProducerID: 1, First: 2, Last: 3, LastStable: 2}, AbortedTxn{ProducerID: 1, First: 8, Last: 17, LastStable: 8})); err != nil {
 		t.Fatal(err)
 	}
 	l.SetHighWatermark(20)
@@ -359,7 +360,7 @@ func TestTruncationCutsEverythingBack(t *testing.T) {
 	if epoch, _ := l.LatestEpoch(); epoch != 2 {
 		t.Errorf("epoch %d", epoch)
 	}
-	if diff := cmp.Diff([]AbortedTxn{{1, 2, 3, 2}}, l.AbortedIn(0, 100)); diff != "" {
+	if diff := cmp.Diff([]AbortedTxn{{ProducerID: 1, First: 2, Last: 3, LastStable: 2}}, l.AbortedIn(0, 100)); diff != "" {
 		t.Error(diff)
 	}
 	checkLookups(t, l, 13)
@@ -400,7 +401,7 @@ func TestAbortedTransactionsSurvive(t *testing.T) {
 	for range 10 {
 		mustAppend(t, l, batchOf(0, 1, strings.Repeat("x", 150)))
 	}
-	all := []AbortedTxn{{7, 0, 2, 0}, {8, 1, 5, 1}, {7, 6, 9, 6}}
+	all := []AbortedTxn{{ProducerID: 7, First: 0, Last: 2, LastStable: 0}, {ProducerID: 8, First: 1, Last: 5, LastStable: 1}, {ProducerID: 7, First: 6, Last: 9, LastStable: 6}}
 	if err := errors.Join(l.AppendAborted(all...), l.AppendAborted(all...), l.Sync()); err != nil {
 		t.Fatal(err)
 	}
@@ -441,10 +442,10 @@ func TestFilesAreKafkas(t *testing.T) {
 		"a-0/00000000000000000000.timeindex": fmt.Sprintf("%016x%08x%016x%08x", 0x102, 3, 0x103, 5),
 		"a-0/leader-epoch-checkpoint":        hex.EncodeToString([]byte("0\n3\n5 1\n6 2\n7 4\n")),
 		"a-0/partition.metadata":             hex.EncodeToString([]byte("version: 0\ntopic_id: YQAAAAAAAAAAAAAAAAAAAA")),
-		recoveryFile:                         hex.EncodeToString([]byte("0\n1\na 0 6\n")),
-		watermarkFile:                        hex.EncodeToString([]byte("0\n1\na 0 6\n")),
-		startFile:                            hex.EncodeToString([]byte("0\n1\na 0 1\n")),
-		metaFile:                             hex.EncodeToString([]byte("#\n#\nnode.id=3\ndirectory.id=" + d.ID() + "\nversion=1\ncluster.id=cluster\n")),
+		layout.RecoveryFile:                  hex.EncodeToString([]byte("0\n1\na 0 6\n")),
+		layout.WatermarkFile:                 hex.EncodeToString([]byte("0\n1\na 0 6\n")),
+		layout.StartFile:                     hex.EncodeToString([]byte("0\n1\na 0 1\n")),
+		layout.MetaFile:                      hex.EncodeToString([]byte("#\n#\nnode.id=3\ndirectory.id=" + d.ID() + "\nversion=1\ncluster.id=cluster\n")),
 	} {
 		data, err := env.ReadFile(fsys, filepath.Join(dataDir, name))
 		if got := hex.EncodeToString(data); err != nil || got != want {

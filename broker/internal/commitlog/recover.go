@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/env"
@@ -49,7 +50,7 @@ func (l *Log) recover(entries []fs.DirEntry) error {
 		return err
 	}
 	if !clean && point == 0 && len(entries) > 0 {
-		l.unsynced = append(l.unsynced, filepath.Join(l.path, topicFile)) // perhaps it never was
+		l.unsynced = append(l.unsynced, filepath.Join(l.path, layout.TopicFile)) // perhaps it never was
 	}
 	end := l.end.Load()
 	l.point.Store(min(point, end))
@@ -115,9 +116,9 @@ func (l *Log) sort(entries []fs.DirEntry) (contents, error) {
 		base, suffix, ok := segment.ParseName(e.Name())
 		path := filepath.Join(l.path, e.Name())
 		switch {
-		case filepath.Ext(e.Name()) == segment.DeletedSuffix || filepath.Ext(e.Name()) == cleanedSuffix || filepath.Ext(e.Name()) == tmpSuffix:
+		case filepath.Ext(e.Name()) == segment.DeletedSuffix || filepath.Ext(e.Name()) == layout.CleanedSuffix || filepath.Ext(e.Name()) == layout.TmpSuffix:
 			l.dir.discard(0, path)
-		case filepath.Ext(e.Name()) == swapSuffix:
+		case filepath.Ext(e.Name()) == layout.SwapSuffix:
 			return c, &FileError{
 				Path: path, Reason: "is left of a compaction that another program began", Err: ErrCorrupt,
 				Fix: "start that program once more on this directory and stop it cleanly",
@@ -152,7 +153,7 @@ func (d *Dir) pointsOf(l *Log) (point, start int64) {
 
 // loadEpochs reads the leader epochs; known is false when there are none that make sense.
 func (l *Log) loadEpochs() (known bool, err error) {
-	data, err := env.ReadFile(l.dir.env.FS, filepath.Join(l.path, epochFile))
+	data, err := env.ReadFile(l.dir.env.FS, filepath.Join(l.path, layout.EpochFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -338,8 +339,8 @@ func (l *Log) writeTopicID(entries []fs.DirEntry) error {
 			return err
 		}
 	}
-	name := filepath.Join(l.path, topicFile)
-	if err := env.WriteFile(l.dir.env.FS, name, encodeTopicID(l.id)); err != nil {
+	name := filepath.Join(l.path, layout.TopicFile)
+	if err := env.WriteFile(l.dir.env.FS, name, layout.EncodeTopicID(l.id)); err != nil {
 		return err
 	}
 	l.unsynced = append(l.unsynced, name)

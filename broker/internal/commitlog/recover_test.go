@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/env"
@@ -225,7 +226,7 @@ func TestACleanStopSkipsTheScan(t *testing.T) {
 func TestACorruptRecoveryCheckpointMeansFullRecovery(t *testing.T) {
 	for _, text := range []string{"", "garbage", "0\n2\na 0 5\n", "1\n0\n", "0\n1\na zero 5\n", "0\n1\na 0 -5\n", "\x00\x00"} {
 		disk := written(t, 10, Config{})
-		if err := env.WriteFile(disk, dataDir+"/"+recoveryFile, []byte(text)); err != nil {
+		if err := env.WriteFile(disk, dataDir+"/"+layout.RecoveryFile, []byte(text)); err != nil {
 			t.Fatal(err)
 		}
 		l := openLog(t, openDir(t, disk, DirOptions{}), "a", Config{}, nil)
@@ -237,15 +238,15 @@ func TestACorruptRecoveryCheckpointMeansFullRecovery(t *testing.T) {
 
 func TestLeaderEpochsComeBackFromTheLog(t *testing.T) {
 	for name, spoil := range map[string]func(fsys *env.MemFS) error{
-		"missing": func(fsys *env.MemFS) error { return ignoreMissing(fsys.Remove(dataDir + "/a-0/" + epochFile)) },
+		"missing": func(fsys *env.MemFS) error { return ignoreMissing(fsys.Remove(dataDir + "/a-0/" + layout.EpochFile)) },
 		"garbage": func(fsys *env.MemFS) error {
-			return env.WriteFile(fsys, dataDir+"/a-0/"+epochFile, []byte("0\n1\nx y\n"))
+			return env.WriteFile(fsys, dataDir+"/a-0/"+layout.EpochFile, []byte("0\n1\nx y\n"))
 		},
 		"descending": func(fsys *env.MemFS) error {
-			return env.WriteFile(fsys, dataDir+"/a-0/"+epochFile, []byte("0\n2\n5 5\n4 9\n"))
+			return env.WriteFile(fsys, dataDir+"/a-0/"+layout.EpochFile, []byte("0\n2\n5 5\n4 9\n"))
 		},
 		"beyond the end": func(fsys *env.MemFS) error {
-			return env.WriteFile(fsys, dataDir+"/a-0/"+epochFile, []byte("0\n4\n1 0\n3 3\n7 5\n9 700\n"))
+			return env.WriteFile(fsys, dataDir+"/a-0/"+layout.EpochFile, []byte("0\n4\n1 0\n3 3\n7 5\n9 700\n"))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -330,7 +331,7 @@ func TestLeftoversOfAnEarlierProcessAreClearedAway(t *testing.T) {
 
 func TestALogThatEndsBeforeItsStartBeginsThere(t *testing.T) {
 	disk := written(t, 3, Config{})
-	if err := env.WriteFile(disk, dataDir+"/"+startFile, []byte("0\n1\na 0 50\n")); err != nil {
+	if err := env.WriteFile(disk, dataDir+"/"+layout.StartFile, []byte("0\n1\na 0 50\n")); err != nil {
 		t.Fatal(err)
 	}
 	d := openDir(t, disk, DirOptions{})

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/internal/env"
 )
@@ -126,7 +127,7 @@ func (d *Dir) Checkpoint() error {
 
 // present returns what a checkpoint holds of partitions that were not deleted. The caller holds
 // points.
-func (d *Dir) present(c *checkpoint) map[tp]int64 {
+func (d *Dir) present(c *checkpoint) map[layout.TP]int64 {
 	offsets := maps.Clone(c.disk)
 	for t := range d.gone {
 		delete(offsets, t)
@@ -159,7 +160,7 @@ func (l *Log) saveEpochs() error {
 	if !dirty {
 		return nil
 	}
-	if err := env.WriteFileAtomic(l.dir.env.FS, filepath.Join(l.path, epochFile), data); err != nil {
+	if err := env.WriteFileAtomic(l.dir.env.FS, filepath.Join(l.path, layout.EpochFile), data); err != nil {
 		l.epochs.unsaved()
 		return err
 	}
@@ -181,7 +182,7 @@ func (d *Dir) lowerPoint(l *Log, to int64) error {
 }
 
 // forgetPoints removes what the checkpoints say of a partition that is created again.
-func (d *Dir) forgetPoints(t tp) error {
+func (d *Dir) forgetPoints(t layout.TP) error {
 	d.points.Lock()
 	defer d.points.Unlock()
 	delete(d.gone, t)
@@ -327,7 +328,7 @@ func (d *Dir) close() error {
 	}
 	d.removeTrash(true)
 	if err == nil {
-		err = env.WriteFileAtomic(d.env.FS, filepath.Join(d.path, cleanFile), encodeClean(epoch))
+		err = env.WriteFileAtomic(d.env.FS, filepath.Join(d.path, layout.CleanFile), layout.EncodeClean(epoch))
 	}
 	d.tellOfflineIf(err)
 	for _, l := range logs {

@@ -1,7 +1,6 @@
 package commitlog
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,14 +8,10 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/internal/env"
 )
-
-// A .txnindex holds the aborted transactions whose markers lie in its segment, in the order of
-// the markers: version int16 (0), producer id, first offset, last offset and last stable offset,
-// each int64.
-const txnWidth = 2 + 4*8
 
 // txnIndex is what a log knows of aborted transactions; they are few, so all are in memory.
 type txnIndex struct {
@@ -73,7 +68,7 @@ func (l *Log) writeAborted(t AbortedTxn) error {
 	}
 	size, err := f.Size()
 	if err == nil {
-		_, err = f.WriteAt(encodeTxn(t), size/txnWidth*txnWidth)
+		_, err = f.WriteAt(layout.AppendTxn(nil, t), size/layout.TxnWidth*layout.TxnWidth)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
@@ -97,15 +92,6 @@ func holding(segs []*segmentFile, offset int64) int {
 	return max(0, i)
 }
 
-func encodeTxn(t AbortedTxn) []byte {
-	be := binary.BigEndian
-	b := be.AppendUint16(nil, 0)
-	for _, v := range []int64{t.ProducerID, t.First, t.Last, t.LastStable} {
-		b = be.AppendUint64(b, uint64(v))
-	}
-	return b
-}
-
 // loadAborted reads the indexes of all segments; entries beyond the log's end, and what follows
 // the first that makes no sense, are passed over.
 func (l *Log) loadAborted() error {
@@ -118,13 +104,9 @@ func (l *Log) loadAborted() error {
 		if err != nil {
 			return err
 		}
-		for ; len(data) >= txnWidth; data = data[txnWidth:] {
-			be := binary.BigEndian
-			t := AbortedTxn{
-				ProducerID: int64(be.Uint64(data[2:])), First: int64(be.Uint64(data[10:])),
-				Last: int64(be.Uint64(data[18:])), LastStable: int64(be.Uint64(data[26:])),
-			}
-			if be.Uint16(data) != 0 || t.First > t.Last || t.Last < s.Base || t.Last >= end || l.txns.knows(t.Last) {
+		for ; len(data) >= layout.TxnWidth; data = data[layout.TxnWidth:] {
+			t, ok := layout.ParseTxn(data)
+			if !ok || t.Last < s.Base || t.Last >= end || l.txns.knows(t.Last) {
 				break
 			}
 			l.txns.list = append(l.txns.list, t)
@@ -147,7 +129,7 @@ func (l *Log) cutAborted(end int64) error {
 	var data []byte
 	for _, t := range l.txns.list {
 		if t.Last >= s.Base {
-			data = append(data, encodeTxn(t)...)
+			data = layout.AppendTxn(data, t)
 		}
 	}
 	name := s.Prefix + segment.TxnSuffix
