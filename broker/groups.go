@@ -96,10 +96,13 @@ func (g *groupCoordinators) Query(index int32, event any) (any, error) {
 // internalLog is a partition of an internal topic as its coordinator sees it.
 type internalLog struct{ p *partition.Partition }
 
-// Append writes one batch; done is called when it is committed.
-func (l internalLog) Append(batch record.Batch, done func(err error)) {
-	l.p.Append(batch, partition.AppendRequest{Acks: -1, Timeout: appendTimeout, Internal: true, CurrentEpoch: -1}, appended(done))
+// Append writes batches; done is called when they are committed.
+func (l internalLog) Append(batches []byte, done func(err error)) {
+	l.p.Append(batches, partition.AppendRequest{Acks: -1, Timeout: appendTimeout, Internal: true, CurrentEpoch: -1}, appended(done))
 }
+
+// Check tells whether the log would take a batch.
+func (l internalLog) Check(batch record.Batch) error { return l.p.Check(batch) }
 
 // appended turns a function into a completion.
 type appended func(err error)

@@ -28,12 +28,13 @@ type fakeLog struct {
 
 	appendErr error         // fails the next append, before it is written
 	lateErr   error         // fails the next append, after it was written
+	checkErr  error         // refuses markers
 	readErr   error         // fails every read
 	reading   chan struct{} // if not nil, a read waits until it is closed
 	gap       bool          // reads make no progress
 }
 
-func (l *fakeLog) Append(b record.Batch, done func(error)) {
+func (l *fakeLog) Append(batches []byte, done func(error)) {
 	l.mu.Lock()
 	l.appends++
 	if err := l.appendErr; err != nil {
@@ -42,7 +43,14 @@ func (l *fakeLog) Append(b record.Batch, done func(error)) {
 		done(err)
 		return
 	}
-	l.write(b)
+	for rest := batches; len(rest) > 0; {
+		var b record.Batch
+		var err error
+		if b, rest, err = record.Split(rest); err != nil {
+			panic(err)
+		}
+		l.write(b)
+	}
 	err := l.lateErr
 	l.lateErr = nil
 	if l.slow {
@@ -52,6 +60,12 @@ func (l *fakeLog) Append(b record.Batch, done func(error)) {
 	}
 	l.mu.Unlock()
 	done(err)
+}
+
+func (l *fakeLog) Check(record.Batch) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.checkErr
 }
 
 func (l *fakeLog) write(b record.Batch) {

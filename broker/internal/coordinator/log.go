@@ -8,10 +8,15 @@ import (
 // Log is one partition of a compacted internal topic, as the leader of that partition sees it.
 // Methods may be called from any goroutine.
 type Log interface {
-	// Append writes one batch and returns without waiting for its commit. done is called once, from
-	// any goroutine and possibly before Append returns: with nil when the batch is committed (the
-	// high watermark has passed it), with an error when it is not or when that is unknown.
-	Append(batch record.Batch, done func(err error))
+	// Append writes batches, all of them or none, and returns without waiting for their commit. done is
+	// called once, from any goroutine and possibly before Append returns: with nil when they are
+	// committed (the high watermark has passed them), with an error when they are not or when that is
+	// unknown.
+	Append(batches []byte, done func(err error))
+
+	// Check tells whether the log as it is now would take a batch of a producer or a marker. The error
+	// is what a client may be answered.
+	Check(batch record.Batch) error
 
 	// Read returns whole batches from the one that holds the offset onwards, about maxBytes but at
 	// least one, up to EndOffset whatever the high watermark is, and the offset after them. The

@@ -20,8 +20,8 @@
 //
 //	func (c commit) Appended(_ int, _ partition.AppendResult, err error) { c(err) }
 //
-//	func (l offsetsLog) Append(b record.Batch, done func(error)) {
-//		l.p.Append(b, partition.AppendRequest{Acks: -1, Timeout: 5 * time.Second, Internal: true, CurrentEpoch: l.epoch}, commit(done))
+//	func (l offsetsLog) Append(batches []byte, done func(error)) {
+//		l.p.Append(batches, partition.AppendRequest{Acks: -1, Timeout: 5 * time.Second, Internal: true, CurrentEpoch: l.epoch}, commit(done))
 //	}
 //
 // Read uses partition.ReadRequest with Replica set, so that it reaches the log end.
@@ -137,6 +137,18 @@ func (r *Runtime) Submit(partition int32, event any, done Done) {
 		return
 	}
 	s.submit(event, done)
+}
+
+// Mark ends the transaction of a producer in a partition's machine and log. done gets nil once the
+// marker is committed, TRANSACTION_COORDINATOR_FENCED or INVALID_PRODUCER_EPOCH when it comes from the
+// past, or what Submit may answer. It may be called before Mark returns. Mark does not wait.
+func (r *Runtime) Mark(partition int32, m machine.Marker, done Done) {
+	s := r.shard(partition)
+	if s == nil {
+		done(nil, errNotHosted())
+		return
+	}
+	s.mark(m, done)
 }
 
 // Query reads committed state of the machine of a partition. Errors are as in Submit.

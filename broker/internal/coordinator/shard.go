@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/weirstream/weir/broker/internal/machine"
+	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/env"
 )
 
@@ -75,7 +76,7 @@ func (s *shard) run(out outbox) {
 		}
 	}
 	if w := out.write; w != nil {
-		w.log.Append(w.batch, func(err error) { s.appended(w, err) })
+		w.log.Append(w.batches, func(err error) { s.appended(w, err) })
 	}
 }
 
@@ -90,6 +91,32 @@ func (s *shard) submit(event any, done Done) {
 	s.waiting[s.token] = done
 	var out outbox
 	s.decide(machine.Input{Token: s.token, Event: event}, &out)
+	s.mu.Unlock()
+	s.run(out)
+}
+
+// mark ends a transaction in the machine and in the log, behind all that was decided before.
+func (s *shard) mark(m machine.Marker, done Done) {
+	control := record.Control{Type: record.Abort, CoordinatorEpoch: m.CoordinatorEpoch}
+	if m.Commit {
+		control.Type = record.Commit
+	}
+	batch := record.NewEndTxn(m.ProducerID, m.ProducerEpoch, control, s.runtime.options.Env.Clock.Now().UnixMilli())
+	s.mu.Lock()
+	err := s.admit()
+	if err == nil {
+		err = s.log.Check(batch)
+	}
+	if err != nil {
+		s.mu.Unlock()
+		done(nil, err)
+		return
+	}
+	var out outbox
+	s.machine.ReplayMarker(m)
+	s.writes.mark(batch)
+	s.hold(effect{done: done}, &out)
+	s.next(&out)
 	s.mu.Unlock()
 	s.run(out)
 }
@@ -177,7 +204,7 @@ func (s *shard) hold(e effect, out *outbox) {
 
 // next begins the next append when none is under way.
 func (s *shard) next(out *outbox) {
-	if w := s.writes.take(); w != nil {
+	if w := s.writes.take(s.runtime.options.MaxBatchBytes); w != nil {
 		w.term, w.log = s.term, s.log
 		out.write = w
 	}

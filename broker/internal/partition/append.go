@@ -160,6 +160,15 @@ func (p *Partition) checkProducers(b record.Batch, r AppendRequest) (producer.Du
 	return producer.Duplicate{}, false, nil
 }
 
+// Check tells whether a batch or marker of a coordinator would be appended now, as far as its producer
+// is concerned. The error is one that Append would answer.
+func (p *Partition) Check(b record.Batch) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _, err := p.producers.Check(b, producer.Coordinator)
+	return err
+}
+
 // arm sees to it that the timer fires no later than at the deadline. The caller holds the mutex.
 func (p *Partition) arm(deadline time.Time) {
 	if !p.timerAt.IsZero() && !deadline.Before(p.timerAt) {
