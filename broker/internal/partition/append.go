@@ -58,12 +58,22 @@ func (p *Partition) Append(buf []byte, r AppendRequest, done Completion) {
 	if !r.Internal {
 		var no *refusal
 		if b, no = p.validate(buf, r, c, now); no != nil {
-			p.meter.Refused()
-			done.Appended(r.Token, p.nothing(no), no.err)
+			p.refused(r, done, p.nothing(no), no.err)
 			return
 		}
 	}
 	p.mu.Lock()
+	p.appendAndUnlock(b, r, c, now, done)
+}
+
+// refused completes an append that was refused before it was ordered.
+func (p *Partition) refused(r AppendRequest, done Completion, result AppendResult, err error) {
+	p.meter.Refused()
+	done.Appended(r.Token, result, err)
+}
+
+// appendAndUnlock appends a checked batch under the mutex, releases it, and completes.
+func (p *Partition) appendAndUnlock(b record.Batch, r AppendRequest, c *Config, now time.Time, done Completion) {
 	w, wait := p.appendLocked(b, r, c, now)
 	if wait {
 		w.done = done
@@ -104,6 +114,9 @@ func (p *Partition) appendLocked(b record.Batch, r AppendRequest, c *Config, now
 		epoch, _ := p.leadership()
 		if first, last, w.err = p.log.Append(b, epoch); w.err != nil {
 			return w, false
+		}
+		if r.Internal {
+			p.ended(b)
 		}
 		p.indexAborted()
 		p.advance(p.durableEnd())

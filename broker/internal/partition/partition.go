@@ -105,6 +105,7 @@ type Partition struct {
 
 	mu        sync.Mutex // orders appends; guards what follows and the producers
 	producers *producer.State
+	verifying map[author]*Verification // nil until the first
 	queue     queue
 	settling  bool // somebody answers the waiters that are due
 	timer     env.Timer
@@ -262,6 +263,7 @@ func (p *Partition) ExpireProducers(idle time.Duration) int {
 	if p.closed != nil {
 		return 0 // the log may be writing its last snapshot
 	}
+	p.forgetFailed()
 	return p.producers.Expire(p.env.Clock.Now().UnixMilli(), idle.Milliseconds())
 }
 

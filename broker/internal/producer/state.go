@@ -139,6 +139,12 @@ func (s *State) Check(b record.Batch, origin Origin) (d Duplicate, dup bool, err
 	return d, false, nil
 }
 
+// InTransaction tells whether a producer has a transaction open here in the given epoch.
+func (s *State) InTransaction(id int64, epoch int16) bool {
+	e, ok := s.producers[id]
+	return ok && e.txnFirst != none && e.epoch == epoch
+}
+
 func (e *entry) find(b record.Batch) (Duplicate, bool) {
 	if b.ProducerEpoch() != e.epoch {
 		return Duplicate{}, false
