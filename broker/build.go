@@ -28,15 +28,16 @@ import (
 
 // parts are the rooms of one running node.
 type parts struct {
-	node       *Node
-	dir        *commitlog.Dir
-	controller *controller.Controller
-	replicas   *replicas
-	groups     *groupCoordinators
-	server     *server.Server
-	admin      *admin.Listener // nil when it is off
-	telemetry  *telemetry.Registry
-	serving    chan struct{} // closed when clients are let in
+	node         *Node
+	dir          *commitlog.Dir
+	controller   *controller.Controller
+	replicas     *replicas
+	groups       *groupCoordinators
+	transactions *transactions
+	server       *server.Server
+	admin        *admin.Listener // nil when it is off
+	telemetry    *telemetry.Registry
+	serving      chan struct{} // closed when clients are let in
 }
 
 // build opens the data directory and the admin port and connects the rooms. When
@@ -73,6 +74,7 @@ func (n *Node) build(ctx context.Context) (*parts, error) {
 		Env: n.env, Dir: dir, NodeID: n.settings.nodeID, ClusterID: dir.ClusterID(), Logger: n.logger,
 		Register: p.register, Reconcile: p.reconcile,
 	})
+	p.transactions = &transactions{clock: n.env.Clock, image: p.controller.Image, partitions: p.replicas, groups: p.groups}
 	routes := api.Table(p.deps())
 	p.server = server.New(server.Options{
 		Env: n.env, Logger: n.logger, Routes: routes, Listeners: n.serverListeners(), Meter: newConnections(p.telemetry, keysOf(routes)),
@@ -202,8 +204,8 @@ func (p *parts) deps() api.Deps {
 	return api.Deps{
 		Admin: admin, Coordinator: p.groups, EnsureTopic: admin.EnsureTopic, Random: n.env.Rand, Logger: n.logger, Features: p.features,
 		Data: data.Deps{
-			Image: p.controller.Image, Partitions: p.replicas, Authorizer: everybody, Quota: quota.Unlimited{}, Clock: n.env.Clock,
-			Logger: n.logger, Random: rand.Int32, FetchMaxBytes: int(n.settings.fetchMaxBytes), FetchSessions: noneIsNegative(n.settings.fetchSessions),
+			Image: p.controller.Image, Partitions: p.replicas, Transactions: p.transactions,
+			Authorizer: everybody, Quota: quota.Unlimited{}, Clock: n.env.Clock, Logger: n.logger, Random: rand.Int32, FetchMaxBytes: int(n.settings.fetchMaxBytes), FetchSessions: noneIsNegative(n.settings.fetchSessions),
 		},
 		Txn: txn.Deps{ProducerIDs: txn.NewProducerIDs(n.settings.nodeID, p.controller.Propose), Authorizer: everybody, Logger: n.logger},
 	}

@@ -56,7 +56,7 @@ func TestProduceHoldsABatchToTheRules(t *testing.T) {
 		{rule: "count beyond the bytes", batch: changed(changed(plain("a"), put32(57, 1<<20)), put32(23, 1<<20-1)), want: kerr.InvalidRecord},
 		{rule: "control batch", batch: changed(plain("a"), flag(1<<5)), want: kerr.InvalidRecord},
 		{rule: "log append time set by the client", batch: changed(plain("a"), flag(1<<3)), want: kerr.InvalidTimestamp},
-		{rule: "transactional without a producer", batch: changed(plain("a"), flag(1<<4)), want: kerr.InvalidTxnState},
+		{rule: "transactional without a producer", batch: changed(plain("a"), flag(1<<4)), want: kerr.TransactionalIDAuthorizationFailed},
 		{rule: "producer without a sequence", batch: batchFrom(record.Options{Producer: &record.Producer{ID: 7, Epoch: 0, Sequence: -1}}, keyed), want: kerr.InvalidRecord},
 		{rule: "unknown codec", batch: changed(plain("a"), flag(5)), want: kerr.InvalidRecord},
 		{rule: "garbage under gzip, walked", configs: []string{"cleanup.policy", "compact"}, batch: changed(plain("a"), flag(1)), want: kerr.InvalidRecord},

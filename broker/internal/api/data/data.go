@@ -28,6 +28,7 @@ type Partitions interface {
 type Deps struct {
 	Image         func() *metadata.Image
 	Partitions    Partitions
+	Transactions  Transactions
 	Authorizer    route.Authorizer
 	Quota         route.Quota
 	Clock         env.Clock

@@ -13,7 +13,7 @@ import (
 	"github.com/weirstream/weir/broker/internal/api/route"
 	"github.com/weirstream/weir/broker/internal/metadata"
 	"github.com/weirstream/weir/broker/internal/partition"
-	"github.com/weirstream/weir/broker/internal/record"
+	"github.com/weirstream/weir/broker/internal/txn"
 	"github.com/weirstream/weir/broker/internal/wire"
 )
 
@@ -27,8 +27,8 @@ const leastProduce = 3
 // its own error. With acks=0 there is no answer; an error closes the connection.
 //
 // Versions: 3 transactional id; 5 log start offset; 8 record errors (KIP-467);
-// 9 flexible; 10 leader hints (KIP-951); 11 and 12 transactions (KIP-890), not
-// served; 13 topic ids (KIP-516).
+// 9 flexible; 10 leader hints (KIP-951); 11 TRANSACTION_ABORTABLE and 12 partitions
+// that join the transaction by being produced to (KIP-890); 13 topic ids (KIP-516).
 func Produce(d Deps) route.Route {
 	var ops sync.Pool
 	return route.NewRaw[*kmsg.ProduceRequest](0, 13, func(_ context.Context, s *route.Session, version int16, body []byte) (route.Response, *route.Pending, error) {
@@ -48,6 +48,9 @@ func Produce(d Deps) route.Route {
 		pending := op.append()
 		if op.acks != 0 {
 			return op, pending, nil
+		}
+		if pending != nil {
+			return nil, nil, nil // a transaction's coordinator is asked; what it says is nobody's to know
 		}
 		err := op.failed()
 		op.recycle()
@@ -134,6 +137,7 @@ func (o *produce) append() *route.Pending {
 	o.left.Store(int32(len(o.parts)) + 1)
 	request := partition.AppendRequest{Acks: o.acks, Timeout: o.timeout, CurrentEpoch: -1, ProduceVersion: o.version}
 	refused := o.refusal()
+	var unsure []asked
 	for i := range o.topics {
 		t := &o.topics[i]
 		o.deps.resolve(o.image, o.session, route.Write, &t.topicRef, o.version)
@@ -146,17 +150,19 @@ func (o *produce) append() *route.Pending {
 		for j := t.first; j < t.end; j++ {
 			part := &o.parts[j]
 			p, err := o.deps.find(&t.topicRef, part.index)
-			if err == nil && transactional(part.records) {
-				err = kerr.InvalidTxnState
-			}
 			if err != nil {
 				o.Appended(j, partition.AppendResult{BaseOffset: -1, LogAppendTime: -1, LogStart: -1}, err)
 				continue
 			}
 			request.Token = j
-			p.Append(part.records, request, o)
+			if v := p.AppendVerified(part.records, request, o); v != nil {
+				unsure = append(unsure, asked{txn.TopicPartition{Topic: t.name, Partition: part.index}, v})
+			}
 			part.records = nil
 		}
+	}
+	if len(unsure) > 0 {
+		o.deps.verify(string(o.txn), o.version, unsure)
 	}
 	if o.left.Load() == 1 {
 		return nil
@@ -174,17 +180,12 @@ func (o *produce) refusal() error {
 	switch {
 	case o.acks != partition.AcksAll && o.acks != partition.AcksLeader && o.acks != partition.AcksNone:
 		return kerr.InvalidRequiredAcks
-	case o.txn == nil:
+	case !o.transactional():
 		return nil
-	case !o.deps.Authorizer.Authorize(o.session, route.Write, route.TransactionalID, string(o.txn)):
+	case o.txn == nil, !o.deps.Authorizer.Authorize(o.session, route.Write, route.TransactionalID, string(o.txn)):
 		return kerr.TransactionalIDAuthorizationFailed
 	}
-	return kerr.InvalidTxnState // no transaction can have begun
-}
-
-// transactional says that a batch belongs to a transaction, which none can.
-func transactional(records []byte) bool {
-	return len(records) >= record.HeaderSize && record.Batch(records).IsTransactional()
+	return nil
 }
 
 // Appended takes the outcome of one partition.

@@ -11,7 +11,6 @@ import (
 	"github.com/weirstream/weir/broker/internal/api/route"
 	"github.com/weirstream/weir/broker/internal/commitlog"
 	"github.com/weirstream/weir/broker/internal/partition"
-	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/broker/internal/wire"
 	"github.com/weirstream/weir/internal/env"
 )
@@ -62,7 +61,6 @@ func TestEveryPartitionOfAProduceHasItsOwnError(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		id := r.topic("t", 2)
 		r.topic("__internal", 1)
-		txn := batch(1, 1, record.Options{Transactional: true, Producer: &record.Producer{ID: 4}})
 		corrupt := batch(1, 1)
 		corrupt[30]++
 		for name, c := range map[string]struct {
@@ -77,7 +75,6 @@ func TestEveryPartitionOfAProduceHasItsOwnError(t *testing.T) {
 			"acks of 2":         {produceTo(9, 2, "t", id, 0, batch(1, 1)), kerr.InvalidRequiredAcks},
 			"corrupt batch":     {produceTo(9, 1, "t", id, 0, corrupt), kerr.CorruptMessage},
 			"no batch":          {produceTo(9, 1, "t", id, 0, nil), kerr.InvalidRecord},
-			"in a transaction":  {produceTo(9, 1, "t", id, 0, txn), kerr.InvalidTxnState},
 		} {
 			good := kmsg.NewProduceRequestTopicPartition()
 			good.Partition, good.Records = 1, batch(1, 1)
@@ -89,7 +86,7 @@ func TestEveryPartitionOfAProduceHasItsOwnError(t *testing.T) {
 				r.Errorf("%s: %+v, want %v", name, p, c.want)
 			}
 			other := got.Topics[0].Partitions[1].ErrorCode
-			alone := c.want == kerr.CorruptMessage || c.want == kerr.InvalidRecord || c.want == kerr.InvalidTxnState ||
+			alone := c.want == kerr.CorruptMessage || c.want == kerr.InvalidRecord ||
 				name == "unknown partition" || name == "negative index"
 			if alone != (other == 0) {
 				r.Errorf("%s: the good partition got %d", name, other)
@@ -98,12 +95,6 @@ func TestEveryPartitionOfAProduceHasItsOwnError(t *testing.T) {
 			if closed := r.start(both); c.want != kerr.InvalidRequiredAcks && !errors.Is(closed.err, route.ErrClose) {
 				r.Errorf("%s with acks=0: %v", name, closed.err)
 			}
-		}
-		id2 := "txn"
-		req := produceTo(9, -1, "t", id, 0, txn)
-		req.TransactionID = &id2
-		if p := produced(ask[*kmsg.ProduceResponse](r, req)); p.ErrorCode != kerr.InvalidTxnState.Code {
-			r.Errorf("transactional id: %+v", p)
 		}
 	})
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/weirstream/weir/broker/internal/producer"
 	"github.com/weirstream/weir/broker/internal/quota"
 	"github.com/weirstream/weir/broker/internal/record"
+	"github.com/weirstream/weir/broker/internal/txn"
 	"github.com/weirstream/weir/broker/internal/wire"
 	"github.com/weirstream/weir/internal/env"
 )
@@ -39,6 +40,36 @@ type rig struct {
 	may   route.Authorizer
 	wait  commitlog.Durability
 	ids   int32
+	txns  transactions
+}
+
+// transactions is a coordinator that answers when a test says so.
+type transactions struct {
+	mu     sync.Mutex
+	events []*txn.AddPartitions
+	dones  []func([]error, error)
+}
+
+// AddPartitions keeps the question.
+func (t *transactions) AddPartitions(e *txn.AddPartitions, done func([]error, error)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.events, t.dones = append(t.events, e), append(t.dones, done)
+}
+
+// answer answers the oldest question: with the errors, one for each partition, or with err.
+func (t *transactions) answer(tb testing.TB, err error, errs ...error) *txn.AddPartitions {
+	tb.Helper()
+	t.mu.Lock()
+	if len(t.events) == 0 {
+		t.mu.Unlock()
+		tb.Fatal("the coordinator was not asked")
+	}
+	e, done := t.events[0], t.dones[0]
+	t.events, t.dones = t.events[1:], t.dones[1:]
+	t.mu.Unlock()
+	done(errs, err)
+	return e
 }
 
 func newRig(t testing.TB, fs env.FS, path string) *rig {
@@ -65,7 +96,7 @@ func newRig(t testing.TB, fs env.FS, path string) *rig {
 		ID: 1, Rack: "r", Endpoints: []metadata.Endpoint{{Listener: "PLAINTEXT", Host: "broker", Port: 9092}},
 	}})
 	r.deps = Deps{
-		Image: r.imageNow, Partitions: r, Authorizer: r, Quota: quota.Unlimited{}, Clock: r.env.Clock,
+		Image: r.imageNow, Partitions: r, Transactions: &r.txns, Authorizer: r, Quota: quota.Unlimited{}, Clock: r.env.Clock,
 		Logger: slog.New(slog.DiscardHandler), Random: func() int32 { r.ids++; return r.ids },
 	}
 	r.table = []route.Route{
