@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weirstream/weir/broker/internal/machine"
+	"github.com/weirstream/weir/broker/internal/machine/field"
 )
 
 // host is the simplest host of a machine: it commits at once, has a clock that stands until it is told
@@ -243,7 +244,7 @@ func (h *host) showLog() {
 func subscription(topics ...string) []byte {
 	b := binary.BigEndian.AppendUint32([]byte{0, 1}, uint32(len(topics)))
 	for _, topic := range topics {
-		b = appendString(b, topic)
+		b = field.AppendString(b, topic)
 	}
 	return append(b, 0xff, 0xff, 0xff, 0xff)
 }

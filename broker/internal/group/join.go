@@ -7,6 +7,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/weirstream/weir/broker/internal/machine/field"
 )
 
 // join decides on a JoinGroup request.
@@ -53,7 +55,7 @@ func (e *Join) fits() bool {
 	for _, p := range e.Protocols {
 		longest = max(longest, len(p.Name))
 	}
-	return longest <= maxString
+	return longest <= field.MaxString
 }
 
 func (e *Join) prefix() string {

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/weirstream/weir/broker/internal/machine"
+	"github.com/weirstream/weir/broker/internal/machine/field"
 )
 
 // commitOffsets decides on an OffsetCommit request.
@@ -35,7 +36,7 @@ func (t *turn) commitOffsets(e *CommitOffsets) {
 		case t.metadataTooLong(o.Metadata):
 			errs[i] = kerr.OffsetMetadataTooLarge
 			continue
-		case len(e.Group) > maxString || len(o.Topic) > maxString || len(o.Metadata) > maxString:
+		case len(e.Group) > field.MaxString || len(o.Topic) > field.MaxString || len(o.Metadata) > field.MaxString:
 			errs[i] = kerr.InvalidRequest
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/weirstream/weir/broker/internal/machine"
+	"github.com/weirstream/weir/broker/internal/machine/field"
 )
 
 // The records of __consumer_offsets, in the formats that Kafka 4.3.1 writes and reads. A key begins
@@ -70,28 +71,27 @@ type memberRecord struct {
 
 func encodeOffsetKey(k offsetKey) []byte {
 	b := binary.BigEndian.AppendUint16(nil, keyOffset)
-	b = appendString(b, k.group)
-	b = appendString(b, k.topic)
+	b = field.AppendString(b, k.group)
+	b = field.AppendString(b, k.topic)
 	return binary.BigEndian.AppendUint32(b, uint32(k.partition))
 }
 
 func encodeMetadataKey(group string) []byte {
-	return appendString(binary.BigEndian.AppendUint16(nil, keyMetadata), group)
+	return field.AppendString(binary.BigEndian.AppendUint16(nil, keyMetadata), group)
 }
 
 func encodeOffset(o *Offset) []byte {
 	if o.ExpireTime >= 0 {
 		b := binary.BigEndian.AppendUint16(nil, offsetVersionExpiry)
 		b = binary.BigEndian.AppendUint64(b, uint64(o.Offset))
-		b = appendString(b, o.Metadata)
+		b = field.AppendString(b, o.Metadata)
 		b = binary.BigEndian.AppendUint64(b, uint64(o.CommitTime))
 		return binary.BigEndian.AppendUint64(b, uint64(o.ExpireTime))
 	}
 	b := binary.BigEndian.AppendUint16(nil, offsetVersion)
 	b = binary.BigEndian.AppendUint64(b, uint64(o.Offset))
 	b = binary.BigEndian.AppendUint32(b, uint32(o.LeaderEpoch))
-	b = binary.AppendUvarint(b, uint64(len(o.Metadata)+1))
-	b = append(b, o.Metadata...)
+	b = field.AppendCompactString(b, o.Metadata)
 	b = binary.BigEndian.AppendUint64(b, uint64(o.CommitTime))
 	if o.TopicID == [16]byte{} {
 		return append(b, 0)
@@ -101,57 +101,57 @@ func encodeOffset(o *Offset) []byte {
 }
 
 func readOffset(b []byte) (*Offset, error) {
-	r := reader{b: b}
-	version := r.int16()
+	r := field.NewReader(b)
+	version := r.Int16()
 	if version < 0 || version > maxVersion {
-		return nil, fmt.Errorf("%w: offset version %d", errMalformed, version)
+		return nil, fmt.Errorf("%w: offset version %d", field.ErrMalformed, version)
 	}
 	o := &Offset{LeaderEpoch: -1, ExpireTime: -1}
-	o.Offset = r.int64()
+	o.Offset = r.Int64()
 	if version >= 3 {
-		o.LeaderEpoch = r.int32()
+		o.LeaderEpoch = r.Int32()
 	}
 	if version >= 4 {
-		o.Metadata = r.compactString()
+		o.Metadata = r.CompactString()
 	} else {
-		o.Metadata = r.string()
+		o.Metadata = r.String()
 	}
-	o.CommitTime = r.int64()
+	o.CommitTime = r.Int64()
 	if version == 1 {
-		o.ExpireTime = r.int64()
+		o.ExpireTime = r.Int64()
 	}
 	if version >= 4 {
-		r.tags(func(tag int, value []byte) {
+		r.Tags(func(tag int, value []byte) {
 			switch {
 			case tag != topicIDTag:
 			case len(value) == len(o.TopicID):
 				copy(o.TopicID[:], value)
 			default:
-				r.fail("bad topic id")
+				r.Fail("bad topic id")
 			}
 		})
 	}
-	return o, r.end()
+	return o, r.End()
 }
 
 func encodeMetadata(g *metadata) []byte {
 	b := binary.BigEndian.AppendUint16(nil, metadataVersion)
-	b = appendString(b, g.ProtocolType)
+	b = field.AppendString(b, g.ProtocolType)
 	b = binary.BigEndian.AppendUint32(b, uint32(g.Generation))
-	b = appendNullableString(b, g.Protocol)
-	b = appendNullableString(b, g.Leader)
+	b = field.AppendNullableString(b, g.Protocol)
+	b = field.AppendNullableString(b, g.Leader)
 	b = binary.BigEndian.AppendUint64(b, uint64(g.Since))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(g.Members)))
 	for i := range g.Members {
 		m := &g.Members[i]
-		b = appendString(b, m.ID)
-		b = appendNullableString(b, m.InstanceID)
-		b = appendString(b, m.ClientID)
-		b = appendString(b, m.ClientHost)
+		b = field.AppendString(b, m.ID)
+		b = field.AppendNullableString(b, m.InstanceID)
+		b = field.AppendString(b, m.ClientID)
+		b = field.AppendString(b, m.ClientHost)
 		b = binary.BigEndian.AppendUint32(b, uint32(m.RebalanceTimeout))
 		b = binary.BigEndian.AppendUint32(b, uint32(m.SessionTimeout))
-		b = appendBytes(b, m.Subscription)
-		b = appendBytes(b, m.Assignment)
+		b = field.AppendBytes(b, m.Subscription)
+		b = field.AppendBytes(b, m.Assignment)
 	}
 	return b
 }
@@ -159,28 +159,28 @@ func encodeMetadata(g *metadata) []byte {
 // readMetadata reads any version. The fields of a version differ only in how lengths are written and
 // in which fields there are.
 func readMetadata(b []byte) (*metadata, error) {
-	r := reader{b: b}
-	version := r.int16()
+	r := field.NewReader(b)
+	version := r.Int16()
 	if version < 0 || version > maxVersion {
-		return nil, fmt.Errorf("%w: group version %d", errMalformed, version)
+		return nil, fmt.Errorf("%w: group version %d", field.ErrMalformed, version)
 	}
-	f := fieldsOf(&r, version)
+	f := fieldsOf(r, version)
 	g := &metadata{Since: -1}
 	g.ProtocolType = f.string()
-	g.Generation = r.int32()
+	g.Generation = r.Int32()
 	g.Protocol = f.nullableString()
 	g.Leader = f.nullableString()
 	if version >= 2 {
-		g.Since = r.int64()
+		g.Since = r.Int64()
 	}
-	for n := f.count(); n > 0 && r.err == nil; n-- {
-		g.Members = append(g.Members, readMember(&r, f, version))
+	for n := f.count(); n > 0 && r.Err() == nil; n-- {
+		g.Members = append(g.Members, readMember(r, f, version))
 	}
 	f.tags()
-	return g, r.end()
+	return g, r.End()
 }
 
-func readMember(r *reader, f fields, version int16) memberRecord {
+func readMember(r *field.Reader, f fields, version int16) memberRecord {
 	m := memberRecord{ID: f.string()}
 	if version >= 3 {
 		m.InstanceID = f.nullableString()
@@ -188,9 +188,9 @@ func readMember(r *reader, f fields, version int16) memberRecord {
 	m.ClientID = f.string()
 	m.ClientHost = f.string()
 	if version >= 1 {
-		m.RebalanceTimeout = r.int32()
+		m.RebalanceTimeout = r.Int32()
 	}
-	m.SessionTimeout = r.int32()
+	m.SessionTimeout = r.Int32()
 	if version == 0 {
 		m.RebalanceTimeout = m.SessionTimeout
 	}
@@ -209,17 +209,17 @@ type fields struct {
 	tags           func()
 }
 
-func fieldsOf(r *reader, version int16) fields {
+func fieldsOf(r *field.Reader, version int16) fields {
 	if version >= 4 {
 		return fields{
-			string: r.compactString, nullableString: r.compactNullableString, bytes: r.compactBytes,
-			count: func() int { return r.uvarint() - 1 },
-			tags:  func() { r.tags(nil) },
+			string: r.CompactString, nullableString: r.CompactNullableString, bytes: r.CompactBytes,
+			count: func() int { return r.Uvarint() - 1 },
+			tags:  func() { r.Tags(nil) },
 		}
 	}
 	return fields{
-		string: r.string, nullableString: r.nullableString, bytes: r.bytes,
-		count: func() int { return int(r.int32()) },
+		string: r.String, nullableString: r.NullableString, bytes: r.Bytes,
+		count: func() int { return int(r.Int32()) },
 		tags:  func() {},
 	}
 }
@@ -235,28 +235,28 @@ type parsed struct {
 // parse reads a record. A type that is not known is no error, as in Kafka, so that a log may be
 // read by a broker that is older than its writer.
 func parse(rec machine.Record) (parsed, error) {
-	r := reader{b: rec.Key}
-	p := parsed{kind: r.int16()}
+	r := field.NewReader(rec.Key)
+	p := parsed{kind: r.Int16()}
 	var err error
 	switch p.kind {
 	case keyOffset0, keyOffset:
 		p.kind = keyOffset
-		p.key = offsetKey{group: r.string(), topic: r.string(), partition: r.int32()}
+		p.key = offsetKey{group: r.String(), topic: r.String(), partition: r.Int32()}
 		if rec.Value != nil {
 			p.offset, err = readOffset(rec.Value)
 		}
 	case keyMetadata:
-		p.key.group = r.string()
+		p.key.group = r.String()
 		if rec.Value != nil {
 			p.metadata, err = readMetadata(rec.Value)
 		}
 	default:
-		if r.err != nil {
-			return parsed{}, r.err
+		if r.Err() != nil {
+			return parsed{}, r.Err()
 		}
 		return parsed{kind: -1}, nil
 	}
-	if keyErr := r.end(); keyErr != nil {
+	if keyErr := r.End(); keyErr != nil {
 		return parsed{}, keyErr
 	}
 	return p, err

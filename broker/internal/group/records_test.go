@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weirstream/weir/broker/internal/machine"
+	"github.com/weirstream/weir/broker/internal/machine/field"
 )
 
 func exampleMetadata() *metadata {
@@ -153,11 +154,11 @@ func TestParseRefuses(t *testing.T) {
 	}
 	for name, r := range tests {
 		t.Run(name, func(t *testing.T) {
-			if _, err := parse(r); !errors.Is(err, errMalformed) {
+			if _, err := parse(r); !errors.Is(err, field.ErrMalformed) {
 				t.Fatalf("error %v", err)
 			}
 			m := New(DefaultOptions())
-			if err := m.Replay(r); !errors.Is(err, errMalformed) {
+			if err := m.Replay(r); !errors.Is(err, field.ErrMalformed) {
 				t.Fatalf("error %v", err)
 			}
 			m.Commit(1)

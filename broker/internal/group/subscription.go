@@ -1,5 +1,7 @@
 package group
 
+import "github.com/weirstream/weir/broker/internal/machine/field"
+
 // consumerProtocol is the protocol type whose members subscribe to topics.
 const consumerProtocol = "consumer"
 
@@ -8,17 +10,17 @@ const consumerProtocol = "consumer"
 // false for bytes that are no such metadata. The broker never depends on it for assignments, only
 // for which offsets are in use.
 func subscribedTopics(b []byte) ([]string, bool) {
-	r := reader{b: b}
-	if version := r.int16(); r.err != nil || version < 0 {
+	r := field.NewReader(b)
+	if version := r.Int16(); r.Err() != nil || version < 0 {
 		return nil, false
 	}
-	n := int(r.int32())
-	if n < 0 || n > len(r.b)/2 { // a topic takes at least its length field
+	n := int(r.Int32())
+	if n < 0 || n > r.Len()/2 { // a topic takes at least its length field
 		return nil, false
 	}
 	topics := make([]string, 0, n)
 	for ; n > 0; n-- {
-		topics = append(topics, r.string())
+		topics = append(topics, r.String())
 	}
-	return topics, r.err == nil
+	return topics, r.Err() == nil
 }
