@@ -28,6 +28,7 @@ type wiring[K, V, KR, A any] struct {
 	allowed setting
 	store   func(st *step, name string) graph.Store
 	build   func(*op.Env, op.State[K, A], op.Fold[K, V, A], op.Next[KR, op.Change[A]]) (op.Next[K, V], error)
+	open    func(*op.Env, op.State[K, A]) (op.Lookup[KR, A], error)
 }
 
 // aggregate adds an aggregation behind g. Kafka Streams' order of numbering is
@@ -72,7 +73,8 @@ func aggregate[K, V, KR, A any](g *Grouped[K, V], f folder[K, V, A], w wiring[K,
 		}
 		return w.build(a.env, state, f.fold, next)
 	})
-	return &Table[KR, A]{b: b, out: out, value: value}
+	rows := kept(store, func(e *op.Env) (op.Lookup[KR, A], error) { return w.open(e, state) })
+	return &Table[KR, A]{b: b, out: out, value: value, view: rows}
 }
 
 // plain aggregates all records of a key.
@@ -83,6 +85,7 @@ func plain[K, V, A any](g *Grouped[K, V], f folder[K, V, A], opts []Option) *Tab
 	t := aggregate(g, f, wiring[K, V, K, A]{
 		store: func(st *step, name string) graph.Store { return st.o.keyValue(name) },
 		build: op.Aggregate[K, V, A],
+		open:  op.OpenRows[K, A],
 	}, opts)
 	t.key = g.s.key
 	return t
@@ -99,5 +102,6 @@ func windowed[K, V, A any](t *TimeWindowed[K, V], f folder[K, V, A], opts []Opti
 		build: func(e *op.Env, s op.State[K, A], fold op.Fold[K, V, A], next op.Next[Windowed[K], op.Change[A]]) (op.Next[K, V], error) {
 			return op.Window(e, s, t.w.millis(), fold, next)
 		},
+		open: op.OpenWindowRows[K, A],
 	}, opts)
 }

@@ -71,13 +71,15 @@ func feed[K, V any](src *source, out *flow[K, V], key serde.Serde[K], value serd
 //	topic      --(k,1)--(l,5)--(k,2)--(k,~)-->
 //	TableFrom  --k:1----l:5----k:2----k gone-->
 //
-// The table has a store, and a changelog, only if [Store] names it; without one
-// it forwards changes without knowing the old value. Options: [Named], [Store],
-// [NoCache], [InMemory], [NoChangelog], [TopicConfig], [TimestampFrom].
+// The table has a store, and a changelog, only if [Store] names it or another
+// operator reads its rows; without one it forwards changes without knowing the
+// old value. Options: [Named], [Store], [NoCache], [InMemory], [NoChangelog],
+// [TopicConfig], [TimestampFrom].
 func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], opts ...Option) *Table[K, V] {
 	o := collect(opts)
+	generated := ""
 	if !o.has(setStore) {
-		b.index++ // the number of the store that Kafka Streams would have named
+		generated = b.generate(topic + "-STATE-STORE")
 	}
 	sourceName := b.generate("KSTREAM-SOURCE")
 	if o.has(setName) {
@@ -99,16 +101,25 @@ func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value ser
 	}
 	in, out := &flow[K, V]{name: sourceName}, &flow[K, op.Change[V]]{name: s.name}
 	feed(b.sources[topic], in, key, value)
+	state := op.State[K, V]{Operator: s.name, Store: o.store, Key: key, Value: value}
 	in.then(func(a *assembly) (op.Next[K, V], error) {
 		next, err := out.build(a)
 		if err != nil {
 			return nil, err
 		}
-		return op.Table(a.env, op.State[K, V]{
-			Operator: s.name, Store: o.store, Key: key, Value: value,
-		}, next)
+		return op.Table(a.env, state, next)
 	})
-	return &Table[K, V]{b: b, out: out, key: key, value: value}
+	keep := func(reader *step) []string {
+		if state.Store == "" {
+			reader.need(!b.requireNames, "%w: of the store of table %s; give one with Store", ErrUnnamed, s.name)
+			state.Store = generated
+			s.addStore(o.keyValue(generated))
+			s.connect(generated)
+		}
+		return []string{state.Store}
+	}
+	open := func(e *op.Env) (op.Lookup[K, V], error) { return op.OpenRows(e, state) }
+	return &Table[K, V]{b: b, out: out, key: key, value: value, view: view[K, V]{keep, open}}
 }
 
 // keyValue describes a timestamped key-value store with these options.

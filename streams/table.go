@@ -11,6 +11,20 @@ type Table[K, V any] struct {
 	out   *flow[K, op.Change[V]] // nil after a mistake
 	key   serde.Serde[K]         // nil if not known
 	value serde.Serde[V]
+	view  view[K, V]
+}
+
+// view is how other operators read the rows of a table.
+type view[K, V any] struct {
+	// keep makes sure that the rows are stored, and returns the stores that a
+	// reader is to be connected to.
+	keep func(reader *step) []string
+	open func(e *op.Env) (op.Lookup[K, V], error)
+}
+
+// kept is the view of a table whose rows are always stored.
+func kept[K, V any](store string, open func(*op.Env) (op.Lookup[K, V], error)) view[K, V] {
+	return view[K, V]{keep: func(*step) []string { return []string{store} }, open: open}
 }
 
 func (t *Table[K, V]) failed() bool { return t == nil || t.out == nil }

@@ -115,6 +115,9 @@ type Host interface {
 	StreamTime() int64
 	// Now returns the time of the wall clock.
 	Now() time.Time
+	// EmitInterval returns how long, by the wall clock, an operator waits before
+	// it looks again for results that the passing of stream time made due.
+	EmitInterval() time.Duration
 	// Meta tells which message is being processed. It is not ok outside the
 	// processing of a message, in a punctuation for example.
 	Meta() (topic string, partition int32, offset int64, ok bool)

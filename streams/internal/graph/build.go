@@ -14,7 +14,7 @@ type Builder struct {
 	stores       map[string]Store
 	repartitions map[string]Repartition
 	readers      map[string]string // topic → source node
-	copartitions [][]string
+	copartitions []Copartition
 }
 
 // NewBuilder returns an empty builder.
@@ -104,9 +104,30 @@ func (b *Builder) AddRepartition(r Repartition) error {
 	return nil
 }
 
-// Copartition demands equal partition counts of source topics.
-func (b *Builder) Copartition(topics ...string) {
-	b.copartitions = append(b.copartitions, slices.Clone(topics))
+// Copartition demands equal partition counts of all topics whose records reach
+// nodes without going through another topic. by names the operator that makes
+// the demand, for people.
+func (b *Builder) Copartition(by string, nodes ...string) {
+	c := Copartition{By: by}
+	for _, name := range nodes {
+		c.Topics = append(c.Topics, b.upstream(name)...)
+	}
+	slices.Sort(c.Topics)
+	c.Topics = slices.Compact(c.Topics)
+	b.copartitions = append(b.copartitions, c)
+}
+
+// upstream returns the topics that a node is fed from.
+func (b *Builder) upstream(name string) []string {
+	n := b.nodes[name]
+	if n.Kind == Source {
+		return n.Topics
+	}
+	var topics []string
+	for _, p := range n.Parents {
+		topics = append(topics, b.upstream(p)...)
+	}
+	return topics
 }
 
 // Build cuts the graph into sub-topologies, numbered in the order in which
@@ -174,9 +195,9 @@ func (b *Builder) cut(id int, names []string) Subtopology {
 	s.Outlets = slices.Compact(s.Outlets)
 	slices.SortFunc(s.Stores, func(a, b Store) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(s.Repartitions, func(a, b Repartition) int { return strings.Compare(a.Name, b.Name) })
-	for _, group := range b.copartitions {
-		if len(group) > 0 && slices.Contains(names, b.readers[group[0]]) {
-			s.Copartitions = append(s.Copartitions, group)
+	for _, c := range b.copartitions {
+		if slices.Contains(names, b.readers[c.Topics[0]]) {
+			s.Copartitions = append(s.Copartitions, c)
 		}
 	}
 	return s

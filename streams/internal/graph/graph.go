@@ -77,7 +77,14 @@ type Subtopology struct {
 	Repartitions []Repartition // internal topics read, sorted by name
 	Outlets      []string      // internal topics written, sorted, without the application id
 	Stores       []Store       // sorted by name
-	Copartitions [][]string    // source topics, internal ones without the application id, that need equal partition counts
+	Copartitions []Copartition // in the order in which they were demanded
+}
+
+// Copartition is a demand of equal partition counts, made by an operator where
+// records of several topics meet.
+type Copartition struct {
+	By     string   // the operator, and where it stands, for people
+	Topics []string // source topics, sorted; internal ones without the application id
 }
 
 // Topology is a whole application. It is never changed once built, so it may be

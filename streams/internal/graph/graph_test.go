@@ -184,7 +184,7 @@ func TestPlanCopartitions(t *testing.T) {
 	build := func(extra func(b *graph.Builder)) *graph.Topology {
 		b := graph.NewBuilder()
 		must(t, b.AddSource("a", "left"), b.AddSource("b", "right"), b.AddProcessor("join", "a", "b"))
-		b.Copartition("left", "right")
+		b.Copartition("join (main.go:7)", "join")
 		if extra != nil {
 			extra(b)
 		}
@@ -194,8 +194,8 @@ func TestPlanCopartitions(t *testing.T) {
 		t.Errorf("equal counts: %v", err)
 	}
 	_, err := build(nil).Plan("app", partitions(map[string]int32{"left": 6, "right": 4}))
-	if !errors.Is(err, graph.ErrCopartition) {
-		t.Errorf("error %v, want %v", err, graph.ErrCopartition)
+	if want := "join (main.go:7): co-partition: left has 6 partitions, right 4"; !errors.Is(err, graph.ErrCopartition) || err.Error() != want {
+		t.Errorf("error %v, want %q", err, want)
 	}
 
 	b := graph.NewBuilder()
@@ -204,7 +204,7 @@ func TestPlanCopartitions(t *testing.T) {
 		b.AddRepartition(graph.Repartition{Name: "r-repartition"}),
 		b.AddSource("r", "r-repartition"), b.AddSource("l", "left"), b.AddProcessor("join", "r", "l"),
 	)
-	b.Copartition("r-repartition", "left")
+	b.Copartition("join", "join")
 	p, err := b.Build().Plan("app", partitions(map[string]int32{"in": 2, "left": 7}))
 	must(t, err)
 	if n := p.Repartitions[0].Partitions; n != 7 {
@@ -220,7 +220,7 @@ func TestPlanCopartitionsRepartitionTopicsByTheLargest(t *testing.T) {
 		b.AddRepartition(graph.Repartition{Name: "r1-repartition"}), b.AddRepartition(graph.Repartition{Name: "r2-repartition"}),
 		b.AddSource("r1", "r1-repartition"), b.AddSource("r2", "r2-repartition"), b.AddProcessor("join", "r1", "r2"),
 	)
-	b.Copartition("r1-repartition", "r2-repartition")
+	b.Copartition("join", "join")
 	p, err := b.Build().Plan("app", partitions(map[string]int32{"in1": 2, "in2": 5}))
 	must(t, err)
 	if a, b := p.Repartitions[0].Partitions, p.Repartitions[1].Partitions; a != 5 || b != 5 {

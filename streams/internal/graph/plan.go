@@ -120,19 +120,19 @@ func (t *Topology) upstream(topic string, counts map[string]int32) int32 {
 
 // adapt gives repartition topics of a co-partition group the count of the rest.
 func (s *Subtopology) adapt(counts map[string]int32) {
-	for _, group := range s.Copartitions {
+	for _, c := range s.Copartitions {
 		fixed := int32(0)
-		for _, topic := range group {
+		for _, topic := range c.Topics {
 			if !s.adapts(topic) {
 				fixed = max(fixed, counts[topic])
 			}
 		}
 		if fixed == 0 {
-			for _, topic := range group {
+			for _, topic := range c.Topics {
 				fixed = max(fixed, counts[topic])
 			}
 		}
-		for _, topic := range group {
+		for _, topic := range c.Topics {
 			if s.adapts(topic) {
 				counts[topic] = fixed
 			}
@@ -146,15 +146,17 @@ func (s *Subtopology) adapts(topic string) bool {
 }
 
 func (s *Subtopology) copartitioned(counts map[string]int32) error {
-	for _, group := range s.Copartitions {
-		for _, topic := range group[1:] {
-			if counts[topic] != counts[group[0]] {
-				return fmt.Errorf("%w: %s has %d partitions, %s %d",
-					ErrCopartition, group[0], counts[group[0]], topic, counts[topic])
+	var errs []error
+	for _, c := range s.Copartitions {
+		for _, topic := range c.Topics[1:] {
+			if counts[topic] != counts[c.Topics[0]] {
+				errs = append(errs, fmt.Errorf("%s: %w: %s has %d partitions, %s %d",
+					c.By, ErrCopartition, c.Topics[0], counts[c.Topics[0]], topic, counts[topic]))
+				break
 			}
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (s *Subtopology) largest(counts map[string]int32) int32 {

@@ -36,6 +36,9 @@ func (t *Task) StreamTime() int64 { return t.time }
 // Now implements processor.Host.
 func (t *Task) Now() time.Time { return t.o.Now() }
 
+// EmitInterval implements processor.Host.
+func (t *Task) EmitInterval() time.Duration { return t.o.EmitInterval }
+
 // Meta implements processor.Host.
 func (t *Task) Meta() (topic string, partition int32, offset int64, ok bool) {
 	if t.current == nil {

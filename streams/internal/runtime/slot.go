@@ -208,10 +208,14 @@ func (w *Worker) tryOpen(s *slot) error {
 	s.task, err = NewTask(w.o.Program, s.id, TaskOptions{
 		ApplicationID: w.o.ApplicationID, Sources: topics, Disk: s.disk, Memory: s.memory,
 		TopicIDs: w.o.Setup.TopicIDs, Collector: w.kafka, Now: time.Now, Logger: w.log,
-		OnError: w.o.OnError, OnDrop: w.o.OnDrop, Wait: true,
+		OnError: w.o.OnError, OnDrop: w.o.OnDrop, EmitInterval: emitInterval, Wait: true,
 	})
 	return err
 }
+
+// emitInterval is how often operators look for results that became due, as in
+// Kafka Streams: a look walks a store.
+const emitInterval = time.Second
 
 // stale says that a store knows of changelog records that are not there.
 func stale(t *Task, starts, ends map[TP]int64) error {

@@ -26,7 +26,8 @@ type TaskOptions struct {
 	Logger        *slog.Logger     // nil discards
 	OnError       ErrorHandler     // nil fails
 	OnDrop        func(id TaskID, reason string)
-	Wait          bool // do not choose a record while another partition has data that was not fetched yet
+	EmitInterval  time.Duration // see [processor.Host]
+	Wait          bool          // do not choose a record while another partition has data that was not fetched yet
 }
 
 // Task is one instance of a sub-topology: operators, queues and stores. It

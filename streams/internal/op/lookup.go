@@ -1,0 +1,28 @@
+package op
+
+import (
+	"github.com/weirstream/weir/streams/processor"
+	"github.com/weirstream/weir/streams/serde"
+)
+
+// Lookup reads the row of a key in a table, and its time. A versioned table
+// answers as of a time, every other as of now.
+type Lookup[K, V any] func(key K, asOf int64) (value V, at int64, ok bool, err error)
+
+// OpenRows returns the lookup of a table in a key-value store.
+func OpenRows[K, V any](e *Env, s State[K, V]) (Lookup[K, V], error) {
+	kv, err := OpenKeyValue(e, s.Store, s.Key, s.Value)
+	if err != nil {
+		return nil, fail(s.Operator, processor.Process, err)
+	}
+	return func(key K, _ int64) (V, int64, bool, error) { return kv.GetAt(key) }, nil
+}
+
+// OpenWindowRows returns the lookup of a table in a window store.
+func OpenWindowRows[K, V any](e *Env, s State[K, V]) (Lookup[serde.Windowed[K], V], error) {
+	w, err := OpenWindow(e, s.Store, s.Key, s.Value)
+	if err != nil {
+		return nil, fail(s.Operator, processor.Process, err)
+	}
+	return func(key serde.Windowed[K], _ int64) (V, int64, bool, error) { return w.Get(key.Key, key.Start) }, nil
+}
