@@ -20,6 +20,7 @@ type store struct {
 	db     DB
 	log    Changelog
 	pend   overlay
+	puts   Batch // versioned stores: the versions put since the last flush, for the changelog
 	listen func(key []byte, old, now version) error
 	closed bool
 
@@ -112,12 +113,15 @@ func (s *store) Spec() Spec { return s.spec }
 func (s *store) Dirty() bool { return s.pend.first != nil }
 
 // PendingBytes implements Store.
-func (s *store) PendingBytes() int { return s.pend.bytes }
+func (s *store) PendingBytes() int { return s.pend.bytes + s.puts.Size() }
 
 // Flush implements Store.
 func (s *store) Flush() error {
 	if s.closed {
 		return s.fail(ErrClosed)
+	}
+	if err := s.logVersions(); err != nil {
+		return s.fail(fmt.Errorf("changelog: %w", err))
 	}
 	for {
 		e, old, now := s.pend.flushNext()
@@ -145,7 +149,7 @@ func (s *store) Flush() error {
 }
 
 func (s *store) logChange(row []byte, v version) error {
-	if !s.spec.Logged {
+	if !s.spec.Logged || s.spec.Kind == KindVersioned {
 		return nil
 	}
 	key, at, err := s.layout.parse(s.rowBuf[:0], row)
@@ -175,6 +179,9 @@ func (s *store) plain(row []byte) []byte {
 func (s *store) Restore(key, value []byte, timestamp int64) error {
 	if s.closed {
 		return s.fail(ErrClosed)
+	}
+	if s.spec.Kind == KindVersioned {
+		return s.restoreVersion(key, value, timestamp)
 	}
 	row, at, err := s.layout.fromLog(s.keyBuf[:0], key)
 	if err != nil {
@@ -229,6 +236,7 @@ func (s *store) Pending(b *Batch) {
 func (s *store) Discard() {
 	s.memoSet = false
 	s.pend.reset()
+	s.puts.Reset()
 	s.now, s.flushed = s.applied, s.applied
 }
 
@@ -241,10 +249,14 @@ func (s *store) Close() error {
 
 // oldest returns the first time that has not expired.
 func (s *store) oldest(now int64) int64 {
-	if now < 0 {
+	switch {
+	case now < 0:
 		return minTime
+	case s.spec.Kind == KindVersioned:
+		return now - s.spec.RetentionMs
+	default:
+		return now - s.spec.RetentionMs + 1
 	}
-	return now - s.spec.RetentionMs + 1
 }
 
 func (s *store) expired(at int64) bool { return at < s.oldest(s.now.time) }

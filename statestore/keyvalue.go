@@ -9,20 +9,10 @@ func AsKeyValue[K, V any](s Store, key Codec[K], value Codec[V]) (KeyValue[K, V]
 	if err != nil {
 		return nil, err
 	}
-	return keyValue[K, V]{h}, nil
+	return keyValue[K, V]{byKey[K, V]{h}}, nil
 }
 
-type keyValue[K, V any] struct{ *handle[K, V] }
-
-// locate leaves the DB's key of a row in the handle.
-func (s keyValue[K, V]) locate(key K) error {
-	row, err := s.key.Append(s.layout.begin(s.row[:0]), key)
-	if err != nil {
-		return s.encodeKey(key)
-	}
-	s.row = row
-	return nil
-}
+type keyValue[K, V any] struct{ byKey[K, V] }
 
 // Get implements KeyValue.
 func (s keyValue[K, V]) Get(key K) (value V, ok bool, err error) {
@@ -69,8 +59,21 @@ func (s keyValue[K, V]) DeleteAt(key K, timestamp int64) error {
 	return s.set(s.row, nil, false, timestamp)
 }
 
-// Range implements KeyValue.
-func (s keyValue[K, V]) Range(from, to K, order Order) iter.Seq2[Row[K, V], error] {
+// byKey is a store with a row for each key.
+type byKey[K, V any] struct{ *handle[K, V] }
+
+// locate leaves the DB's key of a row in the handle.
+func (s byKey[K, V]) locate(key K) error {
+	row, err := s.key.Append(s.layout.beginKeys(s.row[:0]), key)
+	if err != nil {
+		return s.encodeKey(key)
+	}
+	s.row = row
+	return nil
+}
+
+// Range implements KeyValue and Versioned.
+func (s byKey[K, V]) Range(from, to K, order Order) iter.Seq2[Row[K, V], error] {
 	return s.rows(order, everything, func() ([]bounds, error) {
 		var b bounds
 		if err := s.locate(from); err != nil {
@@ -85,15 +88,15 @@ func (s keyValue[K, V]) Range(from, to K, order Order) iter.Seq2[Row[K, V], erro
 	})
 }
 
-// Prefix implements KeyValue.
-func (s keyValue[K, V]) Prefix(prefix []byte, order Order) iter.Seq2[Row[K, V], error] {
+// Prefix implements KeyValue and Versioned.
+func (s byKey[K, V]) Prefix(prefix []byte, order Order) iter.Seq2[Row[K, V], error] {
 	return s.rows(order, everything, func() ([]bounds, error) {
-		from := append(s.layout.begin(nil), prefix...)
+		from := append(s.layout.beginKeys(nil), prefix...)
 		return []bounds{{from: from, to: after(from)}}, nil
 	})
 }
 
-// All implements KeyValue.
-func (s keyValue[K, V]) All(order Order) iter.Seq2[Row[K, V], error] { return s.Prefix(nil, order) }
+// All implements KeyValue and Versioned.
+func (s byKey[K, V]) All(order Order) iter.Seq2[Row[K, V], error] { return s.Prefix(nil, order) }
 
 func everything(span) bool { return true }

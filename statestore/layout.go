@@ -11,16 +11,21 @@ import (
 //	key-value  id be32 | key
 //	window     id be32 | segment be32 | escaped key | start be64 | seq be32
 //	session    id be32 | segment be32 | escaped key | end be64 | start be64
+//	versioned  id be32 | ffffffff | key
+//	           id be32 | segment be32 | escaped key | end be64 | start be64
 //
 // in the DB. The id is the DB's short number for the store. A segment is a span
 // of time that expires as one range; the time of a row is its start in a window
-// store and its end in a session store. An escaped key ends in 00 01 and has
+// store and its end in a session store. A versioned store has the latest
+// version of a key in a segment of its own, which never expires, and those
+// before it by the time at which they ended. An escaped key ends in 00 01 and has
 // 00 ff for 00, so that no key is the beginning of another and the order of keys
 // stays that of their bytes. Times have the sign bit flipped, for the same
 // reason. A row's value is prefixed by be64 of its timestamp where the store
 // keeps one.
 //
-// In the changelog keys are Kafka's: key; key | start | seq; key | end | start.
+// In the changelog keys are Kafka's: key; key | start | seq; key | end | start;
+// key, once for each version.
 // Values are plain there, and the timestamp is the record's.
 const (
 	idLen        = 4
@@ -33,6 +38,7 @@ const (
 	escape       = 0x00
 	escapedZero  = 0xff
 	escapedEnd   = 0x01
+	latest       = math.MaxUint32 // the segment of latest versions
 	maxStoreID   = 0xfeffffff
 	minTime      = math.MinInt64
 )
@@ -51,11 +57,23 @@ func newLayout(s Spec, id uint32) layout {
 // segment returns the segment of a time. Times before the epoch share the first
 // one, and far ones the last, which never expires.
 func (l *layout) segment(at int64) uint32 {
-	return uint32(min(max(at, 0)/l.interval, math.MaxUint32))
+	last := int64(math.MaxUint32)
+	if l.kind == KindVersioned {
+		last = latest - 1
+	}
+	return uint32(min(max(at, 0)/l.interval, last))
 }
 
 // begin appends the id of the store.
 func (l *layout) begin(dst []byte) []byte { return binary.BigEndian.AppendUint32(dst, l.id) }
+
+// beginKeys appends the prefix of the rows that are in the order of plain keys.
+func (l *layout) beginKeys(dst []byte) []byte {
+	if l.kind == KindVersioned {
+		return l.beginSegment(dst, latest)
+	}
+	return l.begin(dst)
+}
 
 // beginSegment appends the prefix of a segment.
 func (l *layout) beginSegment(dst []byte, segment uint32) []byte {
@@ -99,9 +117,12 @@ func (l *layout) parse(dst, row []byte) (key []byte, at span, err error) {
 	if l.kind == KindKeyValue {
 		return append(dst, row[idLen:]...), at, nil
 	}
-	tail := windowTail
-	if l.kind == KindSession {
-		tail = sessionTail
+	if l.kind == KindVersioned && len(row) >= idLen+segmentLen && binary.BigEndian.Uint32(row[idLen:]) == latest {
+		return append(dst, row[idLen+segmentLen:]...), span{start: Forever, end: Forever}, nil
+	}
+	tail := sessionTail
+	if l.kind == KindWindow {
+		tail = windowTail
 	}
 	if len(row) < idLen+segmentLen+2+tail {
 		return dst, at, l.corrupt(row)
@@ -112,10 +133,10 @@ func (l *layout) parse(dst, row []byte) (key []byte, at span, err error) {
 		return dst, at, l.corrupt(row)
 	}
 	at.start, at.end = readTime(rest), readTime(rest)
-	if l.kind == KindSession {
-		at.start = readTime(rest[8:])
-	} else {
+	if l.kind == KindWindow {
 		at.seq = binary.BigEndian.Uint32(rest[8:])
+	} else {
+		at.start = readTime(rest[8:])
 	}
 	return key, at, nil
 }

@@ -72,7 +72,7 @@ func (s session[K, V]) FetchSessions(key K, earliestEnd, latestStart int64, orde
 		if err := s.encodeKey(key); err != nil {
 			return nil, err
 		}
-		return s.perSegment(earliestEnd, math.MaxInt64, order, func(prefix []byte, from, _ int64) bounds {
+		return s.perSegment(s.plain, earliestEnd, math.MaxInt64, order, func(prefix []byte, from, _ int64) bounds {
 			return bounds{from: appendTime(slices.Clone(prefix), from), to: after(prefix)}
 		}), nil
 	})

@@ -1,8 +1,8 @@
-// Package statestore holds the state of one task: key-value, window and session
-// stores, typed on the outside and bytes within.
+// Package statestore holds the state of one task: key-value, window, session and
+// versioned stores, typed on the outside and bytes within.
 //
 // Layers, from the operator down: a typed façade ([KeyValue], [Window],
-// [Session]); the pending changes of the store, which are its write-back cache
+// [Session], [Versioned]); the pending changes of the store, which are its write-back cache
 // and hold every change since the last apply; the [DB] of the task, one for all
 // its stores. Reads see the pending changes over the DB. At a commit the runtime
 // calls, in this order, [Store.Flush] of every store (changes go to the
@@ -102,6 +102,7 @@ const (
 	KindKeyValue Kind = iota
 	KindWindow
 	KindSession
+	KindVersioned
 )
 
 // String returns the name of the kind.
@@ -113,6 +114,8 @@ func (k Kind) String() string {
 		return "window"
 	case KindSession:
 		return "session"
+	case KindVersioned:
+		return "versioned"
 	default:
 		return fmt.Sprintf("kind(%d)", int(k))
 	}
@@ -128,10 +131,10 @@ const NoTimestamp int64 = -1
 type Spec struct {
 	Name             string
 	Kind             Kind
-	RetentionMs      int64 // window and session stores: rows older than stream time less this are gone
+	RetentionMs      int64 // rows older than stream time less this are gone, of all but key-value stores; versioned stores: versions replaced before that
 	WindowSizeMs     int64 // window stores
 	RetainDuplicates bool  // window stores: a put never replaces a row
-	Timestamped      bool  // key-value and window stores: rows keep the time of their last change
+	Timestamped      bool  // key-value and window stores: rows keep the time of their last change; versioned stores always do
 	Logged           bool  // has a changelog
 	Cached           bool  // remembers old values between flushes, for a flush listener
 }
@@ -171,8 +174,9 @@ type Store interface {
 	Close() error
 }
 
-// Row is one row of a store. Start and End are zero in a key-value store, and
-// Timestamp is NoTimestamp where the store keeps none. All in milliseconds.
+// Row is one row of a store. Start and End are zero in a key-value store and the
+// time from and up to which a version is valid in a versioned one; Timestamp is
+// NoTimestamp where the store keeps none. All in milliseconds.
 type Row[K, V any] struct {
 	Key        K
 	Value      V
@@ -268,6 +272,38 @@ type Session[K, V any] interface {
 	OnFlush(f func(Change[K, V]) error) error
 }
 
+// Versioned is a typed store that keeps the versions of each key for a while
+// (KIP-889). A version is valid from its time up to that of the next one; a
+// deletion is a version without a value. The largest time that was put is the
+// time of the store, and that less the retention is where its history begins:
+// what is older is not taken, and of the versions that ended before, nothing is
+// left. The latest version stays, however old it is.
+type Versioned[K, V any] interface {
+	// Get returns the latest version of a key, unless that is a deletion.
+	Get(key K) (row Row[K, V], ok bool, err error)
+	// GetAsOf returns the version of a key that was valid at a time. There is
+	// none before the history begins, unless it is the latest one.
+	GetAsOf(key K, at int64) (row Row[K, V], ok bool, err error)
+	// Put adds a version, in whatever order, or replaces the one of the same
+	// time. It returns the time up to which the version is valid, Forever for
+	// the latest. It is not stored, and nothing happens, if it is older than the
+	// history.
+	Put(key K, value V, at int64) (until int64, stored bool, err error)
+	// Delete is Put of a version without a value.
+	Delete(key K, at int64) (until int64, stored bool, err error)
+	// Versions walks the versions of a key that were valid at some moment from
+	// one time to another, both included, by time.
+	Versions(key K, from, to int64, order Order) iter.Seq2[Row[K, V], error]
+	// Range walks the latest versions of the keys from one to another, both
+	// included.
+	Range(from, to K, order Order) iter.Seq2[Row[K, V], error]
+	// Prefix walks the latest versions of the keys whose encoding starts with a
+	// prefix.
+	Prefix(prefix []byte, order Order) iter.Seq2[Row[K, V], error]
+	// All walks the latest versions of all keys.
+	All(order Order) iter.Seq2[Row[K, V], error]
+}
+
 // Codec encodes the keys or values of a store.
 type Codec[T any] interface {
 	// Append writes v behind dst and returns the longer slice.
@@ -278,22 +314,42 @@ type Codec[T any] interface {
 
 // check says what is wrong with a specification.
 func (s Spec) check() error {
-	bad := func(what string) error { return fmt.Errorf("%w: %s store %q: %s", ErrSpec, s.Kind, s.Name, what) }
-	switch {
-	case s.Name == "":
-		return bad("no name")
-	case s.Kind < KindKeyValue || s.Kind > KindSession:
-		return bad("unknown kind")
-	case s.Kind != KindKeyValue && s.RetentionMs <= 0:
-		return bad("retention is not positive")
-	case s.Kind == KindWindow && s.WindowSizeMs < 0:
-		return bad("window size is negative")
-	case s.Kind == KindSession && s.Timestamped:
-		return bad("sessions keep no timestamps")
-	case s.Kind != KindWindow && s.RetainDuplicates:
-		return bad("only window stores retain duplicates")
-	case s.RetainDuplicates && s.Cached:
-		return bad("duplicates cannot be cached")
+	if what := s.wrong(); what != "" {
+		return fmt.Errorf("%w: %s store %q: %s", ErrSpec, s.Kind, s.Name, what)
 	}
 	return nil
+}
+
+func (s Spec) wrong() string {
+	switch {
+	case s.Name == "":
+		return "no name"
+	case s.Kind < KindKeyValue || s.Kind > KindVersioned:
+		return "unknown kind"
+	case s.Kind == KindVersioned:
+		return s.wrongVersions()
+	case s.Kind != KindKeyValue && s.RetentionMs <= 0:
+		return "retention is not positive"
+	case s.Kind == KindWindow && s.WindowSizeMs < 0:
+		return "window size is negative"
+	case s.Kind == KindSession && s.Timestamped:
+		return "sessions keep no timestamps"
+	case s.Kind != KindWindow && s.RetainDuplicates:
+		return "only window stores retain duplicates"
+	case s.RetainDuplicates && s.Cached:
+		return "duplicates cannot be cached"
+	default:
+		return ""
+	}
+}
+
+func (s Spec) wrongVersions() string {
+	switch {
+	case s.RetentionMs < 0:
+		return "history is negative"
+	case !s.Timestamped, s.Cached, s.RetainDuplicates:
+		return "versions have timestamps, no duplicates and no cache"
+	default:
+		return ""
+	}
 }

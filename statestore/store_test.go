@@ -66,6 +66,9 @@ func TestImpossibleSpecs(t *testing.T) {
 		"retain duplicates":   {Name: "s", RetainDuplicates: true},
 		"cannot be cached":    {Name: "s", Kind: statestore.KindWindow, RetentionMs: 1, RetainDuplicates: true, Cached: true},
 		"changelog":           {Name: "s", Logged: true},
+		"negative history":    {Name: "s", Kind: statestore.KindVersioned, RetentionMs: -1, Timestamped: true},
+		"versions no time":    {Name: "s", Kind: statestore.KindVersioned},
+		"versions cached":     {Name: "s", Kind: statestore.KindVersioned, Timestamped: true, Cached: true},
 	} {
 		_, err := statestore.Open(memory(t), s, nil)
 		wantErr(t, what, err, statestore.ErrSpec)
@@ -125,6 +128,8 @@ func TestTypedFrontsWantTheirKind(t *testing.T) {
 	wantErr(t, "window", err, statestore.ErrKind)
 	_, err = statestore.AsSession(s, storetest.Text{}, storetest.Number{})
 	wantErr(t, "session", err, statestore.ErrKind)
+	_, err = statestore.AsVersioned(s, storetest.Text{}, storetest.Number{})
+	wantErr(t, "versioned", err, statestore.ErrKind)
 	w := open(t, memory(t), statestore.Spec{Name: "w", Kind: statestore.KindWindow, RetentionMs: 1}, nil)
 	_, err = statestore.AsKeyValue(w, storetest.Text{}, storetest.Number{})
 	wantErr(t, "key-value", err, statestore.ErrKind)
@@ -297,6 +302,71 @@ func TestErrorsOfTimedStores(t *testing.T) {
 	_, err = s.Put("k", 1, 2, "v")
 	wantErr(t, "put to a closed session store", err, statestore.ErrClosed)
 	wantErr(t, "remove from a closed store", s.Remove("k", 1, 2), statestore.ErrClosed)
+}
+
+func TestErrorsOfVersionedStores(t *testing.T) {
+	db, log := memory(t), &storetest.Log{}
+	up := statestore.Ascending
+	s := open(t, db, statestore.Spec{Name: "v", Kind: statestore.KindVersioned, RetentionMs: 1000, Timestamped: true, Logged: true}, log)
+	v, err := statestore.AsVersioned(s, odd{}, odd{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(what string, at int64, want error) {
+		t.Helper()
+		_, _, err := v.Put("k", "v", at)
+		wantErr(t, what, err, want)
+	}
+	_, _, err = v.Get("bad")
+	wantErr(t, "get", err, errDisk)
+	_, _, err = v.GetAsOf("bad", 1)
+	wantErr(t, "get as of", err, errDisk)
+	_, _, err = v.Put("bad", "v", 1)
+	wantErr(t, "put, key", err, errDisk)
+	_, _, err = v.Put("k", "bad", 1)
+	wantErr(t, "put, value", err, errDisk)
+	_, _, err = v.Delete("bad", 1)
+	wantErr(t, "delete", err, errDisk)
+	wantErr(t, "versions", first(v.Versions("bad", 0, 1, up)), errDisk)
+	db.get = errDisk
+	_, _, err = v.GetAsOf("k", 1)
+	wantErr(t, "get as of a failing db", err, errDisk)
+	put("put to a failing db", 1, errDisk)
+	db.get = nil
+	put("put", 100, nil)
+	db.walk = errDisk
+	_, _, err = v.GetAsOf("k", 50)
+	wantErr(t, "history of a failing db", err, errDisk)
+	put("late put to a failing db", 50, errDisk)
+	db.walk = nil
+	log.Err = errDisk
+	wantErr(t, "changelog", s.Flush(), errDisk)
+	log.Err = nil
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	put("put to a closed store", 1, statestore.ErrClosed)
+	wantErr(t, "restore", s.Restore([]byte("k"), nil, 1), statestore.ErrClosed)
+}
+
+func TestATornRowOfTheHistoryIsCorrupt(t *testing.T) {
+	db := memory(t)
+	s := open(t, db, statestore.Spec{Name: "v", Kind: statestore.KindVersioned, RetentionMs: 1000, Timestamped: true}, nil)
+	v, err := statestore.AsVersioned(s, storetest.Text{}, storetest.Number{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := v.Put("k", 1, 100); err != nil {
+		t.Fatal(err)
+	}
+	var b statestore.Batch
+	b.Put([]byte("\x00\x00\x00\x01\x00\x00\x00\x00k\x00\x01\xff\xff"), make([]byte, 8))
+	if err := db.Apply(&b, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = v.GetAsOf("k", 50)
+	wantErr(t, "get as of", err, statestore.ErrCorrupt)
+	wantErr(t, "versions", first(v.Versions("k", 0, 100, statestore.Ascending)), statestore.ErrCorrupt)
 }
 
 func TestARowWithoutItsTimestampIsCorrupt(t *testing.T) {

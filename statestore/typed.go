@@ -95,6 +95,9 @@ func (h *handle[K, V]) rows(order Order, keep func(span) bool, prepare func() ([
 				if err != nil {
 					return false, err
 				}
+				if at.start == Forever {
+					at.start = v.time // the latest version
+				}
 				if !keep(at) {
 					return true, nil
 				}
@@ -124,10 +127,10 @@ func (h *handle[K, V]) times(at span) (start, end int64) {
 			return at.start, Forever
 		}
 		return at.start, at.start + h.spec.WindowSizeMs
-	case KindSession:
-		return at.start, at.end
-	default:
+	case KindKeyValue:
 		return 0, 0
+	default:
+		return at.start, at.end
 	}
 }
 

@@ -93,7 +93,7 @@ func (s window[K, V]) Fetch(key K, from, to int64, order Order) iter.Seq2[Row[K,
 		if err := s.encodeKey(key); err != nil {
 			return nil, err
 		}
-		return s.perSegment(from, to, order, func(prefix []byte, from, to int64) bounds {
+		return s.perSegment(s.plain, from, to, order, func(prefix []byte, from, to int64) bounds {
 			return bounds{
 				from: appendWindowTail(slices.Clone(prefix), from, 0),
 				to:   append(appendWindowTail(slices.Clone(prefix), to, math.MaxUint32), 0),
@@ -102,15 +102,14 @@ func (s window[K, V]) Fetch(key K, from, to int64, order Order) iter.Seq2[Row[K,
 	})
 }
 
-// perSegment returns the bounds of the key in the handle in each live segment
-// of a span of time.
-func (h *handle[K, V]) perSegment(from, to int64, order Order, f func(prefix []byte, from, to int64) bounds) []bounds {
+// perSegment returns the bounds of a key in each live segment of a span of time.
+func (s *store) perSegment(key []byte, from, to int64, order Order, f func(prefix []byte, from, to int64) bounds) []bounds {
 	var parts []bounds
-	if from, to = h.live(from, to); from > to {
+	if from, to = s.live(from, to); from > to {
 		return nil
 	}
-	for seg, last := h.layout.segment(from), h.layout.segment(to); ; seg++ {
-		parts = append(parts, f(h.layout.beginKey(nil, seg, h.plain), from, to))
+	for seg, last := s.layout.segment(from), s.layout.segment(to); ; seg++ {
+		parts = append(parts, f(s.layout.beginKey(nil, seg, key), from, to))
 		if seg == last {
 			break
 		}

@@ -56,6 +56,10 @@ func Run(t *testing.T, s Suite) {
 		{"session store agrees with a map", sessionModel},
 		{"session store finds what touches a span", sessionFetch},
 		{"session store drops expired sessions", sessionExpiry},
+		{"versioned store agrees with a list of versions", versionedModel},
+		{"versioned store takes versions out of order", versionedOrder},
+		{"versioned store forgets versions that ended long ago", versionedExpiry},
+		{"versioned store comes back with its time", versionedReopen},
 	} {
 		t.Run(c.law, func(t *testing.T) { c.run(t, s) })
 	}

@@ -42,6 +42,7 @@ const (
 	KeyValue StoreKind = iota
 	Window
 	Session
+	Versioned
 )
 
 // Forever is the retention of a window store that drops nothing.
@@ -51,7 +52,7 @@ const Forever int64 = math.MaxInt64
 type Store struct {
 	Name             string
 	Kind             StoreKind
-	RetentionMs      int64 // window and session stores; Forever keeps every row
+	RetentionMs      int64 // window and session stores, where Forever keeps every row; the history of versioned stores
 	WindowSizeMs     int64 // window stores
 	RetainDuplicates bool
 	Timestamped      bool              // values carry the time of their last change
@@ -107,14 +108,18 @@ func RepartitionTopic(app, name string) string { return app + "-" + name }
 // ChangelogTopic returns the name of the changelog of a store.
 func ChangelogTopic(app, store string) string { return app + "-" + store + "-changelog" }
 
-// windowSlackMs is added to the retention of a windowed changelog, as Kafka
-// Streams does, so that brokers whose clocks differ do not delete too early.
+// windowSlackMs is added to the retention of a windowed changelog, and to the
+// history that is not compacted in a versioned one, as Kafka Streams does, so that brokers whose clocks differ do not delete too early.
 const windowSlackMs = 24 * 60 * 60 * 1000
 
 // Changelog returns the changelog topic of s for an application.
 func (s *Store) Changelog(app string) InternalTopic {
 	cfg := map[string]string{"cleanup.policy": "compact", "message.timestamp.type": "CreateTime"}
-	if s.Kind != KeyValue {
+	switch s.Kind {
+	case KeyValue:
+	case Versioned:
+		cfg["min.compaction.lag.ms"] = strconv.FormatInt(min(s.RetentionMs, math.MaxInt64-windowSlackMs)+windowSlackMs, 10)
+	case Window, Session:
 		cfg["cleanup.policy"] = "compact,delete"
 		cfg["retention.ms"] = "-1"
 		if s.RetentionMs <= math.MaxInt64-windowSlackMs {

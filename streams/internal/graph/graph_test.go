@@ -247,6 +247,14 @@ func TestChangelogConfigIsThatOfKafkaStreams(t *testing.T) {
 			graph.Store{Kind: graph.Session, RetentionMs: 1},
 			map[string]string{"cleanup.policy": "compact,delete", "retention.ms": "86400001"},
 		},
+		"versioned": {
+			graph.Store{Kind: graph.Versioned, RetentionMs: 300_000},
+			map[string]string{"cleanup.policy": "compact", "min.compaction.lag.ms": "86700000"},
+		},
+		"versioned forever": {
+			graph.Store{Kind: graph.Versioned, RetentionMs: graph.Forever},
+			map[string]string{"cleanup.policy": "compact", "min.compaction.lag.ms": "9223372036854775807"},
+		},
 		"overridden": {
 			graph.Store{Kind: graph.Window, RetentionMs: 1, TopicConfig: map[string]string{"retention.ms": "-1", "segment.ms": "5"}},
 			map[string]string{"cleanup.policy": "compact,delete", "retention.ms": "-1", "segment.ms": "5"},

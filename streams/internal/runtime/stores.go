@@ -73,6 +73,8 @@ func spec(desc *graph.Store) statestore.Spec {
 		kind = statestore.KindWindow
 	case graph.Session:
 		kind = statestore.KindSession
+	case graph.Versioned:
+		kind = statestore.KindVersioned
 	case graph.KeyValue:
 	}
 	return statestore.Spec{
