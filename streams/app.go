@@ -175,14 +175,20 @@ func (a *App) drive(ctx context.Context, workers []*runtime.Worker, admin *clien
 func (a *App) worker(i int, h *home, stored []processor.TaskID, setup *runtime.Setup) *runtime.Worker {
 	c := &a.config
 	name := c.ApplicationID + "-" + strconv.Itoa(i)
+	instance := h.process + "-" + strconv.Itoa(i)
+	transactions := ""
+	if c.Guarantee == ExactlyOnceV2 {
+		transactions = c.ApplicationID + "-" + instance
+	}
 	return runtime.NewWorker(runtime.WorkerOptions{
 		Index: i, ApplicationID: c.ApplicationID, Program: a.topology, Setup: setup, Databases: h,
 		Dial: func(ctx context.Context, r runtime.Rebalancer) (runtime.Log, error) {
 			return client.Dial(ctx, client.Options{
 				Brokers: c.Brokers, Group: c.ApplicationID, ClientID: name,
-				Instance: h.process + "-" + strconv.Itoa(i), Process: h.process, Stored: stored,
+				Instance: instance, Process: h.process, Stored: stored,
 				Layout: setup.Layout, Changelogs: setup.Changelogs, ResetToEnd: c.ResetToEnd,
 				SessionTimeout: c.SessionTimeout, Logger: a.log, Extra: c.ClientOptions,
+				TransactionalID: transactions, TransactionTimeout: c.TransactionTimeout,
 			}, r)
 		},
 		CommitInterval: c.CommitInterval, CacheBytes: max(1, c.CacheBytes/c.Workers),

@@ -30,12 +30,15 @@ func small(t *testing.T) *Topology {
 func TestConfigMistakesNameTheirField(t *testing.T) {
 	good := Config{ApplicationID: "app", Brokers: []string{"127.0.0.1:1"}}
 	for field, change := range map[string]func(*Config){
-		"ApplicationID":      func(c *Config) { c.ApplicationID = "" },
-		"ApplicationID \"":   func(c *Config) { c.ApplicationID = "a/b" },
-		"Brokers":            func(c *Config) { c.Brokers = nil },
-		"ExactlyOnceV2":      func(c *Config) { c.Guarantee = ExactlyOnceV2 },
-		"Guarantee is unkno": func(c *Config) { c.Guarantee = 7 },
-		"Workers":            func(c *Config) { c.Workers = -1 },
+		"ApplicationID":    func(c *Config) { c.ApplicationID = "" },
+		"ApplicationID \"": func(c *Config) { c.ApplicationID = "a/b" },
+		"Brokers":          func(c *Config) { c.Brokers = nil },
+		"TransactionTimeout is 5s": func(c *Config) {
+			c.Guarantee, c.CommitInterval, c.TransactionTimeout = ExactlyOnceV2, 5*time.Second, 5*time.Second
+		},
+		"TransactionTimeout must": func(c *Config) { c.TransactionTimeout = -1 },
+		"Guarantee is unkno":      func(c *Config) { c.Guarantee = 7 },
+		"Workers":                 func(c *Config) { c.Workers = -1 },
 	} {
 		c := good
 		change(&c)
@@ -51,6 +54,38 @@ func TestConfigMistakesNameTheirField(t *testing.T) {
 	t.Setenv("HOME", "")
 	if _, err := NewApp(small(t), good); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "StateDir") {
 		t.Errorf("no home: %v", err)
+	}
+}
+
+func TestGuaranteesHaveKafkasNames(t *testing.T) {
+	for _, g := range []Guarantee{AtLeastOnce, ExactlyOnceV2} {
+		text, err := g.MarshalText()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back Guarantee
+		if err := back.UnmarshalText(text); err != nil || back != g {
+			t.Errorf("%s came back as %s: %v", text, back, err)
+		}
+	}
+	var g Guarantee
+	if err := g.UnmarshalText([]byte("exactly_once")); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "exactly_once_v2") {
+		t.Errorf("an unknown guarantee: %v", err)
+	}
+	if Guarantee(7).String() != "guarantee(7)" {
+		t.Error(Guarantee(7).String())
+	}
+}
+
+func TestCommitIntervalsFollowTheGuarantee(t *testing.T) {
+	for g, want := range map[Guarantee]time.Duration{AtLeastOnce: 30 * time.Second, ExactlyOnceV2: 100 * time.Millisecond} {
+		app, err := NewApp(small(t), Config{ApplicationID: "app", Brokers: []string{"127.0.0.1:1"}, Guarantee: g, StateDir: t.TempDir()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if app.config.CommitInterval != want || app.config.TransactionTimeout != 10*time.Second {
+			t.Errorf("%s commits after %s, aborts after %s", g, app.config.CommitInterval, app.config.TransactionTimeout)
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,16 +32,25 @@ func broker(t *testing.T) []string {
 
 // wordCount is an application that counts words, through a repartition topic.
 type wordCount struct {
-	t       *testing.T
-	brokers []string
-	prefix  string
-	cl      *kgo.Client
-	dir     string
+	t         *testing.T
+	brokers   []string
+	prefix    string
+	cl        *kgo.Client
+	dir       string
+	guarantee streams.Guarantee
 }
 
-func newWordCount(t *testing.T) *wordCount {
+// withGuarantees runs a test at least once and exactly once.
+func withGuarantees(t *testing.T, test func(t *testing.T, w *wordCount)) {
 	t.Helper()
-	w := &wordCount{t: t, brokers: broker(t), prefix: fmt.Sprintf("weir-test-%d", time.Now().UnixNano()), dir: t.TempDir()}
+	for _, g := range []streams.Guarantee{streams.AtLeastOnce, streams.ExactlyOnceV2} {
+		t.Run(g.String(), func(t *testing.T) { test(t, newWordCount(t, g)) })
+	}
+}
+
+func newWordCount(t *testing.T, g streams.Guarantee) *wordCount {
+	t.Helper()
+	w := &wordCount{t: t, brokers: broker(t), prefix: fmt.Sprintf("weir-test-%d", time.Now().UnixNano()), dir: t.TempDir(), guarantee: g}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +116,7 @@ func (w *wordCount) build(change func(*streams.Config)) (*streams.App, error) {
 	}
 	cfg := streams.Config{
 		ApplicationID: w.prefix, Brokers: w.brokers, Workers: 2, StateDir: w.dir,
-		CommitInterval: 200 * time.Millisecond, PurgeInterval: 500 * time.Millisecond,
+		CommitInterval: 200 * time.Millisecond, PurgeInterval: 500 * time.Millisecond, Guarantee: w.guarantee,
 	}
 	change(&cfg)
 	return streams.NewApp(topology, cfg)
@@ -158,27 +168,31 @@ func (w *wordCount) counts() map[string]int64 {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	left := int64(0)
-	ends.Each(func(o kadm.ListedOffset) { left += o.Offset })
 	cl, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.ConsumeTopics(w.prefix+"-counts"),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	defer cl.Close()
-	counts := map[string]int64{}
-	for left > 0 {
+	counts, at := map[string]int64{}, map[int32]int64{}
+	for slices.ContainsFunc(ends.Offsets().Sorted(), func(o kadm.Offset) bool { return at[o.Partition] < o.At }) {
 		fetches := cl.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
 			w.t.Fatal(err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
+			at[r.Partition] = r.Offset + 1
+			if r.Attrs.IsControl() {
+				return
+			}
 			n, err := serde.Int64().Decode("", r.Value)
 			if err != nil {
 				w.t.Error(err)
 			}
+			if w.guarantee == streams.ExactlyOnceV2 && n <= counts[string(r.Key)] {
+				w.t.Errorf("%s was counted to %d after %d", r.Key, n, counts[string(r.Key)])
+			}
 			counts[string(r.Key)] = n
-			left--
 		})
 	}
 	return counts
@@ -192,8 +206,9 @@ func (w *wordCount) want(lines int) map[string]int64 {
 	return want
 }
 
-func TestAppOnBroker(t *testing.T) {
-	w := newWordCount(t)
+func TestAppOnBroker(t *testing.T) { withGuarantees(t, testApp) }
+
+func testApp(t *testing.T, w *wordCount) {
 	w.feed(10_000)
 	w.run(w.app(nil))
 	if diff := cmp.Diff(w.want(10_000), w.counts()); diff != "" {
@@ -227,7 +242,11 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	w := &wordCount{brokers: strings.Split(os.Getenv("WEIR_TEST_BROKERS"), ","), prefix: prefix, dir: dir}
-	app, err := w.build(func(c *streams.Config) { c.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil)) })
+	err := w.guarantee.UnmarshalText([]byte(os.Getenv("WEIR_TEST_APP_GUARANTEE")))
+	var app *streams.App
+	if err == nil {
+		app, err = w.build(func(c *streams.Config) { c.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil)) })
+	}
 	if err == nil {
 		err = app.Run(context.Background())
 	}
@@ -235,8 +254,9 @@ func TestMain(m *testing.M) {
 	os.Exit(1)
 }
 
-func TestAppSurvivesKillOnBroker(t *testing.T) {
-	w := newWordCount(t)
+func TestAppSurvivesKillOnBroker(t *testing.T) { withGuarantees(t, testKills) }
+
+func testKills(t *testing.T, w *wordCount) {
 	const lines = 200_000
 	w.feed(lines)
 	committed := func() (n int64) {
@@ -250,7 +270,8 @@ func TestAppSurvivesKillOnBroker(t *testing.T) {
 	for kill := range int64(3) {
 		before := committed()
 		cmd := exec.CommandContext(t.Context(), os.Args[0])
-		cmd.Env = append(os.Environ(), "WEIR_TEST_APP_PREFIX="+w.prefix, "WEIR_TEST_APP_DIR="+w.dir)
+		cmd.Env = append(os.Environ(), "WEIR_TEST_APP_PREFIX="+w.prefix, "WEIR_TEST_APP_DIR="+w.dir,
+			"WEIR_TEST_APP_GUARANTEE="+w.guarantee.String())
 		cmd.Stderr = t.Output()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -273,15 +294,15 @@ func TestAppSurvivesKillOnBroker(t *testing.T) {
 	}
 	got := w.counts()
 	for word, n := range w.want(lines) {
-		if got[word] < n {
-			t.Errorf("%s was counted %d times, at least %d were fed", word, got[word], n)
+		if got[word] < n || w.guarantee == streams.ExactlyOnceV2 && got[word] != n {
+			t.Errorf("%s was counted %d times, %d were fed", word, got[word], n)
 		}
 	}
 	t.Logf("counted %d of %d", got["all"], lines)
 }
 
 func TestAppNamesMissingTopicOnBroker(t *testing.T) {
-	w := newWordCount(t)
+	w := newWordCount(t, streams.AtLeastOnce)
 	w.prefix += "-other"
 	err := w.app(nil).Run(t.Context())
 	if err == nil || !strings.Contains(err.Error(), w.prefix+"-lines") {

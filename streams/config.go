@@ -14,17 +14,6 @@ import (
 	"github.com/weirstream/weir/streams/internal/runtime"
 )
 
-// Guarantee says how often a record takes effect.
-type Guarantee int
-
-const (
-	// AtLeastOnce never loses a record; after a failure, records since the last
-	// commit take effect again.
-	AtLeastOnce Guarantee = iota
-	// ExactlyOnceV2 makes outputs, state and offsets one transaction.
-	ExactlyOnceV2
-)
-
 // ErrConfig means that a [Config] cannot work; the text names the field.
 var ErrConfig = errors.New("bad streams configuration")
 
@@ -63,8 +52,9 @@ type Config struct {
 	// is $XDG_DATA_HOME/weir/streams, or ~/.local/share/weir/streams. Two apps
 	// with the same id need different folders on one machine.
 	StateDir string
-	// CommitInterval is the time between commits, and so how much is repeated
-	// after a crash and how late cached results may be. 0 is 30 s.
+	// CommitInterval is the time between commits, and so how late results may be,
+	// and at least once how much is repeated after a crash. 0 is 30 s, and 100 ms
+	// with ExactlyOnceV2.
 	CommitInterval time.Duration
 	// CacheBytes is how much of uncommitted changes all workers together keep in
 	// memory before they commit early. 0 is 10 MiB; below 0 commits after every
@@ -73,8 +63,14 @@ type Config struct {
 	// Buffered is how many records of a partition wait in memory before its
 	// fetching pauses. 0 is 1000.
 	Buffered int
-	// Guarantee is AtLeastOnce. ExactlyOnceV2 is refused as yet.
+	// Guarantee says how often a record takes effect. The zero value is
+	// AtLeastOnce.
 	Guarantee Guarantee
+	// TransactionTimeout is how long a transaction of ExactlyOnceV2 may be open
+	// before the brokers abort it, and so how long readers may wait for one of an
+	// app that is gone. 0 is 10 s. It has to be longer than CommitInterval and
+	// than the work on one record; brokers allow 15 minutes at most by default.
+	TransactionTimeout time.Duration
 	// ResetToEnd starts partitions without a commit at their end, not at their
 	// start.
 	ResetToEnd bool
@@ -128,12 +124,19 @@ func (c Config) withDefaults() (Config, error) {
 		return bad("ApplicationID", legal(c.ApplicationID).Error())
 	case len(c.Brokers) == 0:
 		return bad("Brokers", "is empty")
-	case c.Guarantee == ExactlyOnceV2:
-		return bad("Guarantee", "ExactlyOnceV2 is not supported yet; use AtLeastOnce")
-	case c.Guarantee != AtLeastOnce:
+	case c.Guarantee != AtLeastOnce && c.Guarantee != ExactlyOnceV2:
 		return bad("Guarantee", "is unknown")
-	case c.Workers < 0, c.Buffered < 0, c.CommitInterval < 0, c.SessionTimeout < 0, c.StopTimeout < 0:
-		return bad("Workers, Buffered, CommitInterval, SessionTimeout and StopTimeout", "must not be negative")
+	case c.Workers < 0, c.Buffered < 0, c.CommitInterval < 0, c.SessionTimeout < 0, c.StopTimeout < 0, c.TransactionTimeout < 0:
+		return bad("Workers, Buffered, CommitInterval, SessionTimeout, StopTimeout and TransactionTimeout", "must not be negative")
+	}
+	interval := 30 * time.Second
+	if c.Guarantee == ExactlyOnceV2 {
+		interval = 100 * time.Millisecond
+	}
+	c.CommitInterval = or(c.CommitInterval, interval)
+	c.TransactionTimeout = or(c.TransactionTimeout, 10*time.Second)
+	if c.Guarantee == ExactlyOnceV2 && c.TransactionTimeout <= c.CommitInterval {
+		return bad("TransactionTimeout", fmt.Sprintf("is %s, and transactions take a CommitInterval of %s", c.TransactionTimeout, c.CommitInterval))
 	}
 	if c.StateDir == "" {
 		dir, err := dataDir()
@@ -143,7 +146,6 @@ func (c Config) withDefaults() (Config, error) {
 		c.StateDir = dir
 	}
 	c.Workers = or(c.Workers, 1)
-	c.CommitInterval = or(c.CommitInterval, 30*time.Second)
 	c.CacheBytes = or(c.CacheBytes, 10<<20)
 	c.Buffered = or(c.Buffered, 1000)
 	c.SessionTimeout = or(c.SessionTimeout, 45*time.Second)

@@ -21,9 +21,10 @@ type reader struct {
 	group string
 }
 
-// Committed implements runtime.Reader.
+// Committed implements runtime.Reader. An offset in a transaction that has not
+// ended is an ErrRetry: it may be the next one, or never.
 func (r *reader) Committed(ctx context.Context, tps []runtime.TP) (map[runtime.TP]runtime.Offset, error) {
-	all, err := r.adm.FetchOffsets(ctx, r.group)
+	all, err := r.adm.FetchOffsets(kadm.RequireStable(ctx), r.group)
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, classify(fmt.Errorf("offsets of group %s: %w", r.group, err))
 	}

@@ -1,8 +1,9 @@
 // Package client is a Kafka as the streams runtime sees it, over franz-go: a
 // [Worker] is one group member and producer, an [Admin] manages topics.
 //
-// Commits are at least once: nothing begins, a commit waits for every record
-// that was sent and then commits the offsets, an abort drops what is not sent.
+// Without a transactional id nothing begins, a commit waits for every record that
+// was sent and then commits the offsets, and an abort drops what is not sent. With
+// one, records and offsets are a transaction, and only what is committed is read.
 package client
 
 import (
@@ -10,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -36,28 +36,34 @@ type Options struct {
 	SessionTimeout time.Duration
 	Logger         *slog.Logger
 	Extra          []kgo.Opt // after all others
+
+	TransactionalID    string // of the worker, the same after a restart; empty for at least once
+	TransactionTimeout time.Duration
 }
 
 // Worker is a [runtime.Log].
 type Worker struct {
 	*reader
 	o        Options
-	cl       *kgo.Client
+	cl       *kgo.Client // the group member
 	kill     context.CancelFunc
 	log      *slog.Logger
 	kgoLog   logger
 	polled   polled
-	slab     slab
-	rotation uint32
 	tracked  map[string]bool
-	acks     map[runtime.TP]*ack
-	failure  atomic.Pointer[error] // first failure of a record since the last Abort
-	restore  *restorer             // nil while nothing restores
+	sender   *sender   // over cl; with transactions over another client, nil before Begin
+	open     bool      // a transaction has begun
+	implicit bool      // offsets need not be announced to the transaction
+	restore  *restorer // nil while nothing restores
 }
 
 // rebalanceTimeout is how long a member may take to give up its tasks, the
 // commit included; as in the Java client.
 const rebalanceTimeout = 5 * time.Minute
+
+// fetchWait bounds how long a partition that is resumed waits for a fetch that
+// began without it; as in the Java client.
+const fetchWait = 500 * time.Millisecond
 
 // Dial makes the client and lets it join the group in the background. ctx
 // carries values only: Close and Kill end the client.
@@ -65,11 +71,28 @@ func Dial(ctx context.Context, o Options, r runtime.Rebalancer) (*Worker, error)
 	ctx, kill := context.WithCancel(context.WithoutCancel(ctx))
 	w := &Worker{
 		o: o, kill: kill, log: o.Logger, kgoLog: newLogger(ctx, o.Logger),
-		tracked: map[string]bool{}, acks: map[runtime.TP]*ack{},
+		tracked: map[string]bool{},
 	}
 	for _, topic := range o.Changelogs {
 		w.tracked[topic] = true
 	}
+	cl, err := kgo.NewClient(append(w.options(ctx, r), o.Extra...)...)
+	if err != nil {
+		kill()
+		return nil, fmt.Errorf("kafka client: %w", err)
+	}
+	w.cl = cl
+	w.reader = &reader{adm: kadm.NewClient(cl), group: o.Group}
+	w.polled.committed = w.transactional()
+	if !w.transactional() {
+		w.sender = newSender(cl, w.tracked)
+	}
+	return w, nil
+}
+
+// options are those of the group member.
+func (w *Worker) options(ctx context.Context, r runtime.Rebalancer) []kgo.Opt {
+	o := &w.o
 	reset := kgo.NewOffset().AtStart()
 	if o.ResetToEnd {
 		reset = kgo.NewOffset().AtEnd()
@@ -87,6 +110,7 @@ func Dial(ctx context.Context, o Options, r runtime.Rebalancer) (*Worker, error)
 		kgo.BlockRebalanceOnPoll(),
 		kgo.DisableAutoCommit(),
 		kgo.ConsumeResetOffset(reset),
+		kgo.FetchMaxWait(fetchWait),
 		kgo.KeepControlRecords(),
 		kgo.OnPartitionsAssigned(func(ctx context.Context, _ *kgo.Client, tps map[string][]int32) {
 			r.Assigned(ctx, list(tps))
@@ -102,43 +126,27 @@ func Dial(ctx context.Context, o Options, r runtime.Rebalancer) (*Worker, error)
 	if o.Instance != "" {
 		opts = append(opts, kgo.InstanceID(o.Instance))
 	}
-	cl, err := kgo.NewClient(append(opts, o.Extra...)...)
-	if err != nil {
-		kill()
-		return nil, fmt.Errorf("kafka client: %w", err)
+	if w.transactional() {
+		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	}
-	w.cl = cl
-	w.reader = &reader{adm: kadm.NewClient(cl), group: o.Group}
-	return w, nil
+	return opts
 }
 
-// Begin implements runtime.Log: at least once, there is nothing to begin.
-func (w *Worker) Begin(context.Context) error { return nil }
-
-// commitTries bounds how often a commit that a rebalance came between is tried
-// again with the member's new generation.
-const commitTries = 5
-
-// Commit implements runtime.Log.
+// Commit implements runtime.Log. Where nothing was sent, the offsets alone are
+// as good as a transaction: the group fences them just as well.
 func (w *Worker) Commit(ctx context.Context, offsets []runtime.Offset) error {
-	if err := w.cl.Flush(ctx); err != nil {
-		return classify(fmt.Errorf("flush: %w", err))
+	if w.open {
+		return w.commitTxn(offsets) //nolint:contextcheck // an answer that nobody awaits is not known: only Kill ends it
 	}
-	if err := w.failed(); err != nil {
-		return err
+	if !w.transactional() {
+		if err := w.sender.flush(ctx); err != nil {
+			return err
+		}
 	}
 	if len(offsets) == 0 {
 		return nil
 	}
-	for try := 1; ; try++ {
-		err := w.commitOnce(ctx, offsets)
-		if err == nil || try == commitTries || !passing(err) {
-			return classify(err)
-		}
-		if err := pause(ctx, time.Duration(try)*50*time.Millisecond); err != nil {
-			return err
-		}
-	}
+	return w.persist(ctx, func() error { return w.commitOnce(ctx, offsets) })
 }
 
 func (w *Worker) commitOnce(ctx context.Context, offsets []runtime.Offset) error {
@@ -178,30 +186,20 @@ func (w *Worker) commitOnce(ctx context.Context, offsets []runtime.Offset) error
 	return failed
 }
 
-// Abort implements runtime.Log.
-func (w *Worker) Abort(ctx context.Context) error {
-	err := w.cl.AbortBufferedRecords(ctx)
-	w.failure.Store(nil)
-	for _, a := range w.acks {
-		a.last.Store(-1)
-	}
-	if err != nil {
-		return fmt.Errorf("abort: %w", err)
-	}
-	return nil
-}
-
 // leaveWait is how long Close waits for a rebalance to end. One may wait for
 // members that stop as well; those who come back take their places over.
 const leaveWait = time.Second
 
 // Close implements runtime.Log.
 func (w *Worker) Close(ctx context.Context, leave bool) error {
-	w.closeRestore()
-	w.cl.AllowRebalance()
-	member, _ := w.cl.GroupMetadata()
 	ctx, cancel := context.WithTimeout(ctx, leaveWait)
 	defer cancel()
+	w.closeRestore()
+	if w.transactional() {
+		w.retire(ctx)
+	}
+	w.cl.AllowRebalance()
+	member, _ := w.cl.GroupMetadata()
 	err := w.cl.LeaveGroupContext(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
 		w.log.Debug("stopped in the middle of a rebalance")

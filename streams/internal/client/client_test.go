@@ -51,7 +51,7 @@ func TestErrorsThatAreFinal(t *testing.T) {
 }
 
 func TestPartitionerFollowsSend(t *testing.T) {
-	w := &Worker{}
+	w := &sender{}
 	part := partitioner("t")
 	pick := func(o runtime.Outgoing) int {
 		r := w.slab.record(&o)

@@ -78,8 +78,9 @@ func (w *Worker) check(fetches kgo.Fetches) error {
 
 // polled holds what the last poll brought, in memory that the next one reuses.
 type polled struct {
-	messages []runtime.Message
-	fetched  []runtime.Fetched
+	committed bool // only what is committed is read
+	messages  []runtime.Message
+	fetched   []runtime.Fetched
 }
 
 func (p *polled) convert(fetches kgo.Fetches) []runtime.Fetched {
@@ -100,10 +101,18 @@ func (p *polled) convert(fetches kgo.Fetches) []runtime.Fetched {
 	return p.fetched
 }
 
+// end is the end of what can be read for now.
+func (p *polled) end(from *kgo.FetchPartition) int64 {
+	if p.committed {
+		return from.LastStableOffset
+	}
+	return from.HighWatermark
+}
+
 // add appends the records of a partition. Markers only move its position.
 func (p *polled) add(topic string, from *kgo.FetchPartition) {
 	f := runtime.Fetched{
-		TP: runtime.TP{Topic: topic, Partition: from.Partition}, Next: -1, End: from.HighWatermark,
+		TP: runtime.TP{Topic: topic, Partition: from.Partition}, Next: -1, End: p.end(from),
 	}
 	start := len(p.messages)
 	for _, r := range from.Records {

@@ -30,6 +30,7 @@ func classify(err error) error {
 	}
 	for _, final := range []*kerr.Error{
 		kerr.TopicAuthorizationFailed, kerr.GroupAuthorizationFailed, kerr.ClusterAuthorizationFailed,
+		kerr.TransactionalIDAuthorizationFailed, kerr.InvalidTransactionTimeout,
 		kerr.SaslAuthenticationFailed, kerr.UnsupportedSaslMechanism, kerr.UnsupportedVersion,
 		kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp,
 		kerr.InvalidTopicException, kerr.UnknownTopicOrPartition, kerr.UnknownTopicID,

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -9,6 +10,20 @@ import (
 
 	"github.com/weirstream/weir/streams/internal/runtime"
 )
+
+// sender sends records over one client, and knows what became of them.
+type sender struct {
+	cl       *kgo.Client
+	tracked  map[string]bool // topics whose acknowledged offsets count
+	failure  atomic.Pointer[error]
+	acks     map[runtime.TP]*ack
+	slab     slab
+	rotation uint32
+}
+
+func newSender(cl *kgo.Client, tracked map[string]bool) *sender {
+	return &sender{cl: cl, tracked: tracked, acks: map[runtime.TP]*ack{}}
+}
 
 // ack follows what is acknowledged of one partition of a changelog.
 type ack struct {
@@ -22,37 +37,45 @@ const run = 128
 
 // Send implements runtime.Collector.
 func (w *Worker) Send(o *runtime.Outgoing) error {
-	if err := w.failed(); err != nil {
+	s, err := w.sending()
+	if err == nil {
+		err = s.failed()
+	}
+	if err != nil {
 		return err
 	}
-	r := w.slab.record(o)
-	r.Partition = o.Partition
-	if o.Partition < 0 {
-		r.Partition = -1
-		r.Offset = int64(w.spread(o))
-	}
-	done := w.done
-	if w.tracked[o.Topic] {
-		done = w.ack(runtime.TP{Topic: o.Topic, Partition: o.Partition}).done
-	}
-	w.cl.Produce(w.cl.Context(), r, done)
+	s.send(o)
 	return nil
 }
 
+func (s *sender) send(o *runtime.Outgoing) {
+	r := s.slab.record(o)
+	r.Partition = o.Partition
+	if o.Partition < 0 {
+		r.Partition = -1
+		r.Offset = int64(s.spread(o))
+	}
+	done := s.done
+	if s.tracked[o.Topic] {
+		done = s.ack(runtime.TP{Topic: o.Topic, Partition: o.Partition}).done
+	}
+	s.cl.Produce(s.cl.Context(), r, done)
+}
+
 // spread returns the number whose remainder is the partition of a record.
-func (w *Worker) spread(o *runtime.Outgoing) uint32 {
+func (s *sender) spread(o *runtime.Outgoing) uint32 {
 	switch {
 	case o.PartitionKey != nil:
 		return runtime.Hash(o.PartitionKey)
 	case o.Key != nil:
 		return runtime.Hash(o.Key)
 	default:
-		w.rotation++
-		return w.rotation / run
+		s.rotation++
+		return s.rotation / run
 	}
 }
 
-// partitioner reads what Send decided: the partition, or a number to divide,
+// partitioner reads what send decided: the partition, or a number to divide,
 // which waits in the offset that the broker has yet to assign.
 func partitioner(string) func(*kgo.Record, int) int {
 	return func(r *kgo.Record, n int) int {
@@ -63,8 +86,8 @@ func partitioner(string) func(*kgo.Record, int) int {
 	}
 }
 
-func (w *Worker) ack(tp runtime.TP) *ack {
-	a := w.acks[tp]
+func (s *sender) ack(tp runtime.TP) *ack {
+	a := s.acks[tp]
 	if a == nil {
 		a = &ack{}
 		a.last.Store(-1)
@@ -72,32 +95,56 @@ func (w *Worker) ack(tp runtime.TP) *ack {
 			if err == nil {
 				a.last.Store(r.Offset)
 			}
-			w.done(r, err)
+			s.done(r, err)
 		}
-		w.acks[tp] = a
+		s.acks[tp] = a
 	}
 	return a
 }
 
 // done notes the first failure. The client calls it from one goroutine.
-func (w *Worker) done(r *kgo.Record, err error) {
+func (s *sender) done(r *kgo.Record, err error) {
 	if err == nil {
 		return
 	}
 	err = classify(fmt.Errorf("send to %s: %w", r.Topic, err))
-	w.failure.CompareAndSwap(nil, &err)
+	s.failure.CompareAndSwap(nil, &err)
 }
 
-func (w *Worker) failed() error {
-	if err := w.failure.Load(); err != nil {
+func (s *sender) failed() error {
+	if err := s.failure.Load(); err != nil {
 		return *err
+	}
+	return nil
+}
+
+// flush waits until everything that was sent is acknowledged.
+func (s *sender) flush(ctx context.Context) error {
+	if err := s.cl.Flush(ctx); err != nil {
+		return classify(fmt.Errorf("flush: %w", err))
+	}
+	return s.failed()
+}
+
+// drop forgets what is not sent yet, waits for the rest, and forgets failures.
+func (s *sender) drop(ctx context.Context) error {
+	err := s.cl.AbortBufferedRecords(ctx)
+	s.failure.Store(nil)
+	for _, a := range s.acks {
+		a.last.Store(-1)
+	}
+	if err != nil {
+		return fmt.Errorf("abort: %w", err)
 	}
 	return nil
 }
 
 // Acked implements runtime.Log.
 func (w *Worker) Acked(tp runtime.TP) (int64, bool) {
-	a := w.acks[tp]
+	if w.sender == nil {
+		return 0, false
+	}
+	a := w.sender.acks[tp]
 	if a == nil {
 		return 0, false
 	}

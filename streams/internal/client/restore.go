@@ -29,6 +29,9 @@ func (w *Worker) Restore(from map[runtime.TP]int64) error {
 			kgo.KeepControlRecords(),
 			kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		}
+		if w.transactional() {
+			opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+		}
 		cl, err := kgo.NewClient(append(opts, w.o.Extra...)...)
 		if err != nil {
 			return fmt.Errorf("kafka client: %w", err)

@@ -48,15 +48,27 @@ func (t *Task) Touched() bool {
 
 // Offsets returns what to commit: for every partition that moved since the last
 // commit, the offset of the first message that was not processed, with the time
-// of the partition as Kafka Streams writes it.
+// of the partition as Kafka Streams writes it. If none moved it is all of them:
+// what punctuations sent must not be committed by a worker that lost the task,
+// and only a commit of offsets asks the group.
 func (t *Task) Offsets() []Offset {
-	var offsets []Offset
+	var moved, still []Offset
 	for _, q := range t.queues {
-		if p := q.position(); p >= 0 && p != q.committed {
-			offsets = append(offsets, Offset{TP: q.tp, Offset: p, Metadata: EncodeTime(q.time)})
+		p := q.position()
+		if p < 0 {
+			continue
+		}
+		o := Offset{TP: q.tp, Offset: p, Metadata: EncodeTime(q.time)}
+		if p == q.committed {
+			still = append(still, o)
+		} else {
+			moved = append(moved, o)
 		}
 	}
-	return offsets
+	if len(moved) > 0 {
+		return moved
+	}
+	return still
 }
 
 // Applied is the last step of a commit, once the log has it: flushed changes

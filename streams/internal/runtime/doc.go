@@ -10,8 +10,11 @@
 // changes go on, all changes go to the changelogs), then the log commits (what
 // was sent is acknowledged, then the offsets), then the changes and the
 // changelog positions reach the database of the task. A crash between two steps
-// leaves the database behind its changelog, which the next start replays, and
-// the committed offset behind the outputs, which are then made again.
+// leaves the database behind its changelog, which the next start replays. At least
+// once, it may leave the committed offset behind the outputs too, which are then
+// made again; exactly once, the log's commit is a transaction over outputs,
+// changelogs and offsets, so a crash has either all of them or none. Nothing of a
+// unit is in a database before it is committed, so no crash makes one unusable.
 package runtime
 
 import (

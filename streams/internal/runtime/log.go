@@ -49,10 +49,11 @@ type Fetched struct {
 // Log is a Kafka as one worker sees it: a member of the application's group,
 // and a producer. All methods but Kill are for one goroutine at a time.
 //
-// A commit has two phases even where the first is empty. At least once: Begin
-// does nothing, Commit waits until everything that was sent is acknowledged and
-// then commits the offsets, Abort drops what was not sent and waits for the
-// rest. With transactions they begin, commit and abort one.
+// Between two commits lies a unit. At least once, Begin does nothing, Commit waits
+// until everything that was sent is acknowledged and then commits the offsets, and
+// Abort drops what was not sent and waits for the rest. Exactly once, a unit is a
+// transaction: records and offsets count together or not at all, for whoever
+// reads only what is committed, as Poll and Restored do.
 type Log interface {
 	Collector
 	Reader
@@ -66,11 +67,16 @@ type Log interface {
 	Resume(tps []TP)
 	// Seek lets the reading of assigned partitions go on at an offset.
 	Seek(to map[TP]int64)
-	// Begin opens the unit that the next Commit or Abort ends.
+	// Begin opens the unit that the next Commit or Abort ends. After it returned,
+	// no earlier unit of this worker can become committed any more, and what
+	// Committed answers is what the last one came to.
 	Begin(ctx context.Context) error
-	// Commit ends the unit. On an error none of the offsets counts as committed.
+	// Commit ends the unit. Exactly once, it fails unless the worker is still the
+	// member of the group that the partitions were assigned to. After an error
+	// the unit must be aborted. Whether it counts is known after the next Begin.
 	Commit(ctx context.Context, offsets []Offset) error
-	// Abort ends the unit after a failure, and forgets failures of records.
+	// Abort ends the unit after a failure, and forgets failures of records. An
+	// error is final.
 	Abort(ctx context.Context) error
 	// Acked returns, once, the offset of the last acknowledged record that was
 	// sent to a partition of a changelog since the last call.
@@ -81,7 +87,7 @@ type Log interface {
 	Restored(ctx context.Context, wait time.Duration, limit int) ([]Fetched, error)
 	// EndRestore stops the reading of partitions of changelogs.
 	EndRestore(tps []TP)
-	// Close ends the membership of the client, not that of the member: one that
+	// Close aborts the unit and ends the membership of the client, not that of the member: one that
 	// comes back under its name within the session timeout takes over, unless
 	// leave says that the group is to go on without it at once.
 	Close(ctx context.Context, leave bool) error

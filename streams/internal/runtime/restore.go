@@ -16,12 +16,12 @@ type restore struct {
 }
 
 // beginRestore starts to read what the stores of a task lack.
-func (w *Worker) beginRestore(s *slot, starts, ends map[TP]int64) error {
+func (w *Worker) beginRestore(s *slot, b bounds) error {
 	from := map[TP]int64{}
 	s.restores = map[TP]*restore{}
 	records := int64(0)
 	for _, c := range s.task.Changelogs() {
-		next, end := max(c.Position, starts[c.TP]), ends[c.TP]
+		next, end := max(c.Position, b.starts[c.TP]), b.ends[c.TP]
 		if next >= end {
 			if err := s.task.Restore(c.Topic, nil, end); err != nil {
 				return err
@@ -33,7 +33,7 @@ func (w *Worker) beginRestore(s *slot, starts, ends map[TP]int64) error {
 		records += end - next
 	}
 	if len(from) == 0 {
-		return w.begin(s)
+		return w.launch(s)
 	}
 	s.state = restoring
 	w.log.Info("task restores", slog.String("task", s.id.String()), slog.Int("changelogs", len(from)), slog.Int64("records", records))
@@ -75,7 +75,7 @@ func (w *Worker) restore(ctx context.Context) error {
 	}
 	for _, s := range w.order {
 		if s.state == restoring && len(s.restores) == 0 {
-			if err := w.begin(s); err != nil {
+			if err := w.launch(s); err != nil {
 				return err
 			}
 		}

@@ -88,7 +88,7 @@ func (s *slot) run() (more bool, err error) {
 // open opens the tasks whose time has come, all with the same few requests.
 func (w *Worker) open(ctx context.Context) error {
 	var due []*slot
-	var sources, changelogs, all []TP
+	var sources, changelogs []TP
 	for _, s := range w.order {
 		if s.state == opening && !time.Now().Before(s.retryAt) {
 			due = append(due, s)
@@ -99,25 +99,53 @@ func (w *Worker) open(ctx context.Context) error {
 	if len(due) == 0 {
 		return nil
 	}
-	all = append(slices.Clone(sources), changelogs...)
-	committed, err := w.kafka.Committed(ctx, sources)
-	if err != nil {
-		return fmt.Errorf("read commits: %w", err)
+	b, err := w.bounds(ctx, sources, changelogs)
+	if errors.Is(err, ErrRetry) { // those that run already can go on
+		wait := backoff(w.failures)
+		w.failures++
+		w.log.Warn("tasks cannot open yet", slog.Any("error", err), slog.Duration("wait", wait))
+		for _, s := range due {
+			s.retryAt = time.Now().Add(wait)
+		}
+		return nil
 	}
-	starts, err := w.kafka.Starts(ctx, all)
 	if err != nil {
-		return fmt.Errorf("read starts: %w", err)
-	}
-	ends, err := w.kafka.Ends(ctx, all)
-	if err != nil {
-		return fmt.Errorf("read ends: %w", err)
+		return err
 	}
 	for _, s := range due {
-		if err := w.openSlot(s, committed, starts, ends); err != nil {
+		if err := w.openSlot(s, b); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// bounds are what a task needs to know to open.
+type bounds struct {
+	committed    map[TP]Offset
+	starts, ends map[TP]int64
+}
+
+// bounds asks after the unit began, which is when no earlier unit of this worker
+// can be committed any more, and for commits before ends: the records of a unit
+// are written before its offsets count, so the ends cover what they led to.
+func (w *Worker) bounds(ctx context.Context, sources, changelogs []TP) (b bounds, err error) {
+	if !w.begun {
+		if err := w.begin(ctx); err != nil {
+			return b, fmt.Errorf("begin: %w", err)
+		}
+	}
+	if b.committed, err = w.kafka.Committed(ctx, sources); err != nil {
+		return b, fmt.Errorf("read commits: %w", err)
+	}
+	all := append(slices.Clone(sources), changelogs...)
+	if b.starts, err = w.kafka.Starts(ctx, all); err != nil {
+		return b, fmt.Errorf("read starts: %w", err)
+	}
+	if b.ends, err = w.kafka.Ends(ctx, all); err != nil {
+		return b, fmt.Errorf("read ends: %w", err)
+	}
+	return b, nil
 }
 
 // changelogs returns the changelog partitions of a task.
@@ -135,8 +163,8 @@ func (w *Worker) changelogs(id TaskID) []TP {
 // openTries is how often a database that somebody else has open is tried again.
 const openTries = 10
 
-func (w *Worker) openSlot(s *slot, committed map[TP]Offset, starts, ends map[TP]int64) error {
-	err := w.openTask(s, starts, ends)
+func (w *Worker) openSlot(s *slot, b bounds) error {
+	err := w.openTask(s, b)
 	if errors.Is(err, statestore.ErrInUse) && s.tries < openTries {
 		s.retryAt = time.Now().Add(backoff(s.tries))
 		s.tries++
@@ -149,28 +177,28 @@ func (w *Worker) openSlot(s *slot, committed map[TP]Offset, starts, ends map[TP]
 	s.tries = 0
 	s.starts = map[TP]Offset{}
 	for _, tp := range s.tps {
-		c, ok := committed[tp]
+		c, ok := b.committed[tp]
 		known := ok && c.Offset >= 0
 		if !known {
-			c = Offset{TP: tp, Offset: starts[tp]}
+			c = Offset{TP: tp, Offset: b.starts[tp]}
 			if w.o.ResetToEnd {
-				c.Offset = ends[tp]
+				c.Offset = b.ends[tp]
 			}
 		}
 		s.task.Resume(c, known)
-		s.task.SetEnd(tp, -1, ends[tp])
+		s.task.SetEnd(tp, -1, b.ends[tp])
 		s.starts[tp] = c
 	}
-	return w.beginRestore(s, starts, ends)
+	return w.beginRestore(s, b)
 }
 
 // openTask opens database and stores. A database that does not fit the
 // changelogs is wiped, and filled from them again.
-func (w *Worker) openTask(s *slot, starts, ends map[TP]int64) error {
+func (w *Worker) openTask(s *slot, b bounds) error {
 	for wiped := false; ; wiped = true {
 		err := w.tryOpen(s)
 		if err == nil {
-			err = stale(s.task, starts, ends)
+			err = stale(s.task, b)
 		}
 		switch {
 		case err == nil:
@@ -217,11 +245,13 @@ func (w *Worker) tryOpen(s *slot) error {
 // Kafka Streams: a look walks a store.
 const emitInterval = time.Second
 
-// stale says that a store knows of changelog records that are not there.
-func stale(t *Task, starts, ends map[TP]int64) error {
+// stale says that a store is not what its changelog leads to: it knows of
+// records that are not there, or lacks some that are there no more. A store that
+// forgets with time lacks nothing that its changelog forgot with time.
+func stale(t *Task, b bounds) error {
 	for _, c := range t.Changelogs() {
-		start, end := starts[c.TP], ends[c.TP]
-		if c.Position > end || c.Position >= 0 && c.Position < start {
+		start, end := b.starts[c.TP], b.ends[c.TP]
+		if c.Position > end || c.Position >= 0 && c.Position < start && !c.Expires {
 			return fmt.Errorf("%w: %s-%d has offsets %d to %d, the state is at %d",
 				ErrStale, c.Topic, c.Partition, start, end, c.Position)
 		}
@@ -229,8 +259,8 @@ func stale(t *Task, starts, ends map[TP]int64) error {
 	return nil
 }
 
-// begin lets a restored task run.
-func (w *Worker) begin(s *slot) error {
+// launch lets a restored task run.
+func (w *Worker) launch(s *slot) error {
 	if err := s.task.Restored(); err != nil {
 		return err
 	}
@@ -246,8 +276,8 @@ func (w *Worker) begin(s *slot) error {
 	for _, c := range s.task.Changelogs() {
 		w.kafka.Acked(c.TP) // of another life of the task
 	}
-	w.kafka.Seek(to)
 	w.kafka.Resume(s.tps)
+	w.kafka.Seek(to) // last, as it is what makes a fetch that waits without them begin again
 	s.state = running
 	w.log.Info("task runs", slog.String("task", s.id.String()))
 	w.o.OnChange()

@@ -30,6 +30,7 @@ type Changelog struct {
 	Store string
 	TP
 	Position int64 // offset of the first record that the store lacks; -1 for all
+	Expires  bool  // old records leave store and changelog
 }
 
 func (t *Task) openStores() error {
@@ -119,7 +120,9 @@ func (t *Task) Changelogs() []Changelog {
 	var logs []Changelog
 	for _, s := range t.stores {
 		if s.desc.Logged {
-			logs = append(logs, Changelog{s.desc.Name, TP{s.topic, t.id.Partition}, s.position})
+			logs = append(logs, Changelog{
+				Store: s.desc.Name, TP: TP{s.topic, t.id.Partition}, Position: s.position, Expires: s.desc.Kind == graph.Window || s.desc.Kind == graph.Session,
+			})
 		}
 	}
 	return logs

@@ -60,6 +60,7 @@ type Worker struct {
 	byTP       map[TP]*slot
 	order      []*slot // by task, for a fair and repeatable turn
 	joined     bool
+	begun      bool // the unit that the next commit ends; no task opens before
 	lastCommit time.Time
 	busy       bool // tasks have more to process than the last turn did
 	failures   int  // in a row
@@ -108,7 +109,7 @@ func (w *Worker) dial(ctx context.Context) (Log, error) {
 		return nil, err
 	}
 	w.kafka, w.lastCommit = kafka, time.Now()
-	return kafka, kafka.Begin(ctx)
+	return kafka, nil
 }
 
 // killAfter ends everything that waits for the broker once the time to stop is
@@ -326,7 +327,14 @@ func (w *Worker) commit(ctx context.Context) error {
 			w.purge[o.TP] = o.Offset
 		}
 	}
-	return w.kafka.Begin(ctx)
+	return w.begin(ctx)
+}
+
+// begin opens the next unit.
+func (w *Worker) begin(ctx context.Context) error {
+	err := w.kafka.Begin(ctx)
+	w.begun = err == nil
+	return err
 }
 
 func (w *Worker) acked(s *slot) map[string]int64 {
@@ -357,20 +365,21 @@ func (w *Worker) rewind(ctx context.Context, cause error) error {
 	return err
 }
 
-// reset closes every task without a commit, to be opened again after a while,
-// and waits until nothing that they sent is on its way: what arrives later would
-// be in a changelog behind the back of the next restore.
+// reset closes every task without a commit, to be opened again after a while:
+// they share the unit that is aborted. It waits until nothing that they sent is on
+// its way: what arrives later would be in a changelog behind the back of the next
+// restore.
 func (w *Worker) reset(ctx context.Context, wait time.Duration) error {
 	for _, s := range w.order {
 		w.closeDirty(s)
 		s.retryAt = time.Now().Add(wait)
 		w.kafka.Pause(s.tps)
 	}
-	w.busy = false
+	w.busy, w.begun = false, false
 	if err := w.kafka.Abort(ctx); err != nil {
 		return fmt.Errorf("abort: %w", err)
 	}
-	return w.kafka.Begin(ctx)
+	return nil
 }
 
 // stop closes everything: with a last commit if nothing failed.
