@@ -347,6 +347,30 @@ func TestRealFilesOfferTheirDescriptor(t *testing.T) {
 	}
 }
 
+func TestRealFilesWriteInPieces(t *testing.T) {
+	f, err := RealFS().OpenFile(filepath.Join(t.TempDir(), "a"), os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]byte, 2*piece+3)
+	for i := range want {
+		want[i] = byte(i / 1000)
+	}
+	if n, err := f.WriteAt(want, 5); n != len(want) || err != nil {
+		t.Errorf("wrote %d, %v", n, err)
+	}
+	got := make([]byte, len(want))
+	if _, err := f.ReadAt(got, 5); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("read something else, %v", err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.WriteAt(want, 0); n != 0 || err == nil {
+		t.Errorf("a closed file took %d, %v", n, err)
+	}
+}
+
 // Both networks keep the same contract.
 func TestNetworks(t *testing.T) {
 	for name, n := range map[string]Network{"real": RealNetwork(), "memory": NewMemNetwork()} {

@@ -25,7 +25,7 @@ func benchLog(b *testing.B) *Log {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	for _, size := range []int{1 << 10, 16 << 10, 64 << 10} {
+	for _, size := range []int{1 << 10, 16 << 10, 64 << 10, 1 << 20} {
 		b.Run(fmt.Sprintf("%dKB", size>>10), func(b *testing.B) {
 			l := benchLog(b)
 			batch := batchOf(0, 1, strings.Repeat("x", size))
@@ -33,7 +33,7 @@ func BenchmarkAppend(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				mustAppend(b, l, batch)
-				if i%(4<<30/size) == 4<<30/size-1 { // bounds the disk that is used
+				if i%(1<<30/size) == 1<<30/size-1 { // bounds the disk that is used
 					if err := l.TruncateTo(0); err != nil {
 						b.Fatal(err)
 					}

@@ -55,10 +55,11 @@ type Log struct {
 // segmentFile is a segment with what its log knows of it; the log's mutex guards that.
 type segmentFile struct {
 	*segment.Segment
-	created int64 // milliseconds; when this process began to write the segment
-	jitter  int64
-	dirty   bool // holds the file open for bytes that are not synced
-	trim    bool // the file may hold bytes beyond Size
+	created  int64 // milliseconds; when this process began to write the segment
+	jitter   int64
+	reserved int64 // position up to which the file system was asked to reserve space
+	dirty    bool  // holds the file open for bytes that are not synced
+	trim     bool  // the file may hold bytes, or reserved space, beyond Size
 }
 
 // mark remembers the file position of an offset.
@@ -209,13 +210,14 @@ func (l *Log) write(batches []byte, next int64) error {
 		}
 		s = l.active()
 	}
-	h, err := l.hold(s, c)
+	h, err := l.hold(s)
 	if err != nil {
 		return l.dir.refuse("open segment", err)
 	}
 	pos := s.Size()
+	s.reserve(h, c, pos+int64(len(batches)))
 	if _, err := h.WriteAt(batches, pos); err != nil {
-		l.undoWrite(s, h)
+		_ = s.cutSpare(h) // else the file is cut when it is sealed or closed
 		return l.dir.refuse("append", err)
 	}
 	for rest := batches; len(rest) > 0; {
@@ -238,7 +240,7 @@ func (l *Log) write(batches []byte, next int64) error {
 }
 
 // hold opens the active segment for writing and keeps it open until a sync has covered it.
-func (l *Log) hold(s *segmentFile, c *Config) (env.File, error) {
+func (l *Log) hold(s *segmentFile) (env.File, error) {
 	h, err := s.Log.Acquire(true)
 	if err != nil {
 		return nil, err
@@ -251,16 +253,8 @@ func (l *Log) hold(s *segmentFile, c *Config) (env.File, error) {
 	l.dirty = append(l.dirty, s)
 	if s.Size() == 0 {
 		l.newFiles = true
-		if p, ok := h.(env.Preallocator); ok && c.Preallocate {
-			_ = p.Preallocate(c.SegmentBytes) // only a saving
-		}
 	}
 	return h, nil
-}
-
-// undoWrite removes what a failed write may have left beyond the segment's size.
-func (l *Log) undoWrite(s *segmentFile, h env.File) {
-	s.trim = h.Truncate(s.Size()) != nil
 }
 
 // scheduleSync sees to the durability of what was just appended. The caller holds mu.
@@ -337,10 +331,14 @@ func (l *Log) roll(base int64) error {
 	return nil
 }
 
-// seal writes the index of a segment that takes no more appends; the next sync covers it.
+// seal writes the index of a segment that takes no more appends and frees the space that it did
+// not need; the next sync covers it.
 func (l *Log) seal(s *segmentFile) error {
 	if s.Size() == 0 {
 		return nil
+	}
+	if err := s.trimmed(); err != nil {
+		return err
 	}
 	if err := s.Seal(); err != nil {
 		return err

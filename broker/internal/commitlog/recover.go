@@ -247,6 +247,7 @@ func (l *Log) recoverSegment(s *segmentFile, point int64, clean bool) (end int64
 			return 0, fmt.Errorf("cut segment: %w", err)
 		}
 	}
+	s.trim = true // space may be reserved that the process before could not give back
 	return end, l.holdDirty(s)
 }
 

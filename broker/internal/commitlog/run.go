@@ -266,15 +266,8 @@ func (l *Log) finish() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.active()
-	if s.trim {
-		h, err := s.Log.Acquire(false)
-		if err != nil {
-			return l.dir.refuse("open segment", err)
-		}
-		defer s.Log.Release()
-		if err := h.Truncate(s.Size()); err != nil {
-			return l.dir.refuse("trim segment", err)
-		}
+	if err := s.trimmed(); err != nil {
+		return l.dir.refuse("trim segment", err)
 	}
 	if s.Size() > 0 {
 		s.NoteTime()
