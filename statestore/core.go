@@ -6,11 +6,12 @@ import (
 	"fmt"
 )
 
-// mark is how far a store has come: its time, and the last sequence number of a
-// store that keeps duplicates.
+// mark is how far a store has come: its time, the last sequence number of a
+// store that keeps duplicates, and the first time that a held store still has.
 type mark struct {
-	time int64
-	seq  uint32
+	time  int64
+	seq   uint32
+	floor int64
 }
 
 // store is the part of a store that knows bytes only.
@@ -92,15 +93,29 @@ func register(db DB, spec Spec) (uint32, error) {
 func (s *store) markKey() []byte { return s.layout.begin([]byte(markPrefix)) }
 
 func (s *store) readMark() (mark, error) {
-	m := mark{time: NoTimestamp}
+	m := mark{time: NoTimestamp, floor: minTime}
 	value, ok, err := s.db.Get(nil, s.markKey())
 	if err != nil || !ok {
 		return m, err
 	}
-	if len(value) != 12 {
+	if len(value) != 12 && len(value) != 20 {
 		return m, fmt.Errorf("time of the store: %w", ErrCorrupt)
 	}
-	return mark{time: int64(binary.BigEndian.Uint64(value)), seq: binary.BigEndian.Uint32(value[8:])}, nil
+	m.time, m.seq = int64(binary.BigEndian.Uint64(value)), binary.BigEndian.Uint32(value[8:])
+	if len(value) == 20 {
+		m.floor = int64(binary.BigEndian.Uint64(value[12:]))
+	}
+	return m, nil
+}
+
+// append writes what readMark reads.
+func (m mark) append(dst []byte) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(m.time))
+	dst = binary.BigEndian.AppendUint32(dst, m.seq)
+	if m.floor > minTime {
+		dst = binary.BigEndian.AppendUint64(dst, uint64(m.floor))
+	}
+	return dst
 }
 
 // Name implements Store.
@@ -194,7 +209,7 @@ func (s *store) Restore(key, value []byte, timestamp int64) error {
 		}
 		s.now.time = max(s.now.time, at.end)
 		s.now.seq = max(s.now.seq, at.seq)
-		s.flushed = mark{time: max(s.flushed.time, at.end), seq: max(s.flushed.seq, at.seq)}
+		s.flushed.time, s.flushed.seq = max(s.flushed.time, at.end), max(s.flushed.seq, at.seq)
 	}
 	s.rowBuf = s.rowBuf[:0]
 	if value != nil && s.spec.Timestamped {
@@ -211,8 +226,8 @@ func (s *store) Pending(b *Batch) {
 	s.memoSet = false
 	live := uint32(0)
 	if s.spec.Kind != KindKeyValue {
-		live = s.firstLive(s.flushed.time)
-		if gone := s.firstLive(s.applied.time); gone < live {
+		live = s.firstLive(s.flushed)
+		if gone := s.firstLive(s.applied); gone < live {
 			b.DeleteRange(s.layout.segmentRange(gone, live-1))
 		}
 	}
@@ -226,8 +241,7 @@ func (s *store) Pending(b *Batch) {
 		}
 	})
 	if s.flushed != s.applied {
-		value := binary.BigEndian.AppendUint64(nil, uint64(s.flushed.time))
-		b.Put(s.markKey(), binary.BigEndian.AppendUint32(value, s.flushed.seq))
+		b.Put(s.markKey(), s.flushed.append(nil))
 		s.applied = s.flushed
 	}
 }
@@ -247,23 +261,34 @@ func (s *store) Close() error {
 	return nil
 }
 
-// oldest returns the first time that has not expired.
-func (s *store) oldest(now int64) int64 {
+// oldest returns the first time that has not expired when the store is at now.
+func (s *store) oldest(now mark) int64 {
 	switch {
-	case now < 0:
+	case s.spec.Held:
+		return now.floor
+	case now.time < 0:
 		return minTime
 	case s.spec.Kind == KindVersioned:
-		return now - s.spec.RetentionMs
+		return now.time - s.spec.RetentionMs
 	default:
-		return now - s.spec.RetentionMs + 1
+		return now.time - s.spec.RetentionMs + 1
 	}
 }
 
-func (s *store) expired(at int64) bool { return at < s.oldest(s.now.time) }
+func (s *store) expired(at int64) bool { return at < s.oldest(s.now) }
 
-// firstLive returns the first segment that may hold rows when the store's time
-// is now.
-func (s *store) firstLive(now int64) uint32 { return s.layout.segment(s.oldest(now)) }
+// firstLive returns the first segment that may hold rows when the store is at
+// now.
+func (s *store) firstLive(now mark) uint32 { return s.layout.segment(s.oldest(now)) }
+
+// Expire implements Window and Session.
+func (s *store) Expire(before int64) error {
+	if !s.spec.Held {
+		return s.fail(fmt.Errorf("rows of a store that is not held expire by themselves: %w", ErrKind))
+	}
+	s.now.floor = max(s.now.floor, before)
+	return nil
+}
 
 // get returns the row of a key, as in the DB. It is valid until the next call.
 func (s *store) get(key []byte) (version, error) {

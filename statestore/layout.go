@@ -51,7 +51,11 @@ type layout struct {
 }
 
 func newLayout(s Spec, id uint32) layout {
-	return layout{kind: s.Kind, id: id, interval: max(s.RetentionMs/2, minSegmentMs)}
+	interval := max(s.RetentionMs/2, minSegmentMs)
+	if s.SegmentMs > 0 {
+		interval = s.SegmentMs
+	}
+	return layout{kind: s.Kind, id: id, interval: interval}
 }
 
 // segment returns the segment of a time. Times before the epoch share the first

@@ -78,8 +78,13 @@ func (s session[K, V]) FetchSessions(key K, earliestEnd, latestStart int64, orde
 	})
 }
 
+// FetchAll implements Session.
+func (s session[K, V]) FetchAll(from, to int64, order Order) iter.Seq2[Row[K, V], error] {
+	keep := func(at span) bool { return from <= at.end && at.end <= to && !s.expired(at.end) }
+	return s.rows(order, keep, func() ([]bounds, error) { return s.segments(from, to), nil })
+}
+
 // All implements Session.
 func (s session[K, V]) All(order Order) iter.Seq2[Row[K, V], error] {
-	keep := func(at span) bool { return !s.expired(at.end) }
-	return s.rows(order, keep, func() ([]bounds, error) { return s.segments(math.MinInt64, math.MaxInt64), nil })
+	return s.FetchAll(math.MinInt64, math.MaxInt64, order)
 }

@@ -137,6 +137,8 @@ type Spec struct {
 	Timestamped      bool  // key-value and window stores: rows keep the time of their last change; versioned stores always do
 	Logged           bool  // has a changelog
 	Cached           bool  // remembers old values between flushes, for a flush listener
+	Held             bool  // window and session stores: rows expire when Expire says so, not as the store's time moves
+	SegmentMs        int64 // window and session stores: the span of time that expires, and is found, as one; 0 chooses
 }
 
 // Changelog takes the changes of logged stores.
@@ -248,6 +250,9 @@ type Window[K, V any] interface {
 	FetchAll(from, to int64, order Order) iter.Seq2[Row[K, V], error]
 	// All is FetchAll over all time.
 	All(order Order) iter.Seq2[Row[K, V], error]
+	// Expire drops the rows of a held store that start before a time, from the
+	// DB with the next apply.
+	Expire(before int64) error
 	// OnFlush sets the flush listener, as that of KeyValue.
 	OnFlush(f func(Change[K, V]) error) error
 }
@@ -266,8 +271,14 @@ type Session[K, V any] interface {
 	// FetchSessions walks the sessions of a key that end at or after earliestEnd
 	// and start at or before latestStart, by end and then by start.
 	FetchSessions(key K, earliestEnd, latestStart int64, order Order) iter.Seq2[Row[K, V], error]
-	// All walks all sessions. Those of one key come by end; keys may mix.
+	// FetchAll walks the sessions of every key that end between two times, both
+	// included. Those of one key come by end; keys may mix.
+	FetchAll(from, to int64, order Order) iter.Seq2[Row[K, V], error]
+	// All is FetchAll over all time.
 	All(order Order) iter.Seq2[Row[K, V], error]
+	// Expire drops the sessions of a held store that end before a time, from the
+	// DB with the next apply.
+	Expire(before int64) error
 	// OnFlush sets the flush listener, as that of KeyValue.
 	OnFlush(f func(Change[K, V]) error) error
 }
@@ -339,16 +350,27 @@ func (s Spec) wrong() string {
 	case s.RetainDuplicates && s.Cached:
 		return "duplicates cannot be cached"
 	default:
+		return s.wrongSegments()
+	}
+}
+
+func (s Spec) wrongSegments() string {
+	switch {
+	case s.SegmentMs < 0, s.Kind == KindKeyValue && s.segmented():
+		return "only rows of some time are held or in segments"
+	default:
 		return ""
 	}
 }
+
+func (s Spec) segmented() bool { return s.Held || s.SegmentMs != 0 }
 
 func (s Spec) wrongVersions() string {
 	switch {
 	case s.RetentionMs < 0:
 		return "history is negative"
-	case !s.Timestamped, s.Cached, s.RetainDuplicates:
-		return "versions have timestamps, no duplicates and no cache"
+	case !s.Timestamped, s.Cached, s.RetainDuplicates, s.segmented():
+		return "versions have timestamps, no duplicates, no cache and no segments"
 	default:
 		return ""
 	}

@@ -66,6 +66,8 @@ func TestImpossibleSpecs(t *testing.T) {
 		"retain duplicates":   {Name: "s", RetainDuplicates: true},
 		"cannot be cached":    {Name: "s", Kind: statestore.KindWindow, RetentionMs: 1, RetainDuplicates: true, Cached: true},
 		"changelog":           {Name: "s", Logged: true},
+		"are held":            {Name: "s", Held: true},
+		"or in segments":      {Name: "s", Kind: statestore.KindWindow, RetentionMs: 1, SegmentMs: -1},
 		"negative history":    {Name: "s", Kind: statestore.KindVersioned, RetentionMs: -1, Timestamped: true},
 		"versions no time":    {Name: "s", Kind: statestore.KindVersioned},
 		"versions cached":     {Name: "s", Kind: statestore.KindVersioned, Timestamped: true, Cached: true},

@@ -84,7 +84,7 @@ func (s window[K, V]) Delete(key K, start, timestamp int64) error {
 
 // live narrows a span of time to what the store can hold.
 func (s *store) live(from, to int64) (int64, int64) {
-	return max(from, s.oldest(s.now.time)), min(to, s.now.time)
+	return max(from, s.oldest(s.now)), min(to, s.now.time)
 }
 
 // Fetch implements Window.
