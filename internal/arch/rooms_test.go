@@ -53,6 +53,7 @@ func rooms() map[string]Room {
 			"streams/processor":        {May: []string{"statestore"}, Pure: true},
 			"streams/serde":            {Pure: true},
 			"streams/streamstest":      {May: []string{"streams", "streams/...", "statestore", "statestore/leveldb"}},
+			"streams/goka":             {May: []string{"streams/...", "statestore", "statestore/leveldb"}},
 			"statestore":               {},
 			"statestore/pebble":        {May: []string{"statestore"}},
 			"statestore/leveldb":       {May: []string{"statestore"}},
@@ -61,6 +62,7 @@ func rooms() map[string]Room {
 		map[string]Room{
 			"bench":          {May: []string{"streams", "streams/serde"}},
 			"cmd/weir":       {May: []string{"bench", "broker", "broker/nullbroker", "streams", "statestore/..."}},
+			"examples/goka":  {May: []string{"broker", "streams/...", "statestore/..."}},
 			"examples/pv-uv": {May: []string{"broker", "streams/...", "statestore/..."}},
 		},
 	)
