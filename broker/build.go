@@ -75,6 +75,7 @@ func (n *Node) build(ctx context.Context) (*parts, error) {
 		Register: p.register, Reconcile: p.reconcile,
 	})
 	p.transactions = &transactions{clock: n.env.Clock, image: p.controller.Image, partitions: p.replicas, groups: p.groups}
+	p.groups.options.Sender = p.transactions
 	routes := api.Table(p.deps())
 	p.server = server.New(server.Options{
 		Env: n.env, Logger: n.logger, Routes: routes, Listeners: n.serverListeners(), Meter: newConnections(p.telemetry, keysOf(routes)),

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/weirstream/weir/broker/internal/coordinator"
+	"github.com/weirstream/weir/broker/internal/group"
 	"github.com/weirstream/weir/broker/internal/machine"
 	"github.com/weirstream/weir/broker/internal/metadata"
 	"github.com/weirstream/weir/broker/internal/partition"
@@ -53,6 +54,17 @@ func (t *transactions) Send(s machine.Send, done func(value any, err error)) {
 	switch r := s.Request.(type) {
 	case *txn.WriteMarkers:
 		t.WriteMarkers(r, func(errs []error) { done(errs, nil) })
+	case *group.JoinTransaction:
+		e := &txn.AddPartitions{
+			TransactionalID: r.TransactionalID, ProducerID: r.ProducerID, ProducerEpoch: r.ProducerEpoch, Verify: !r.Add,
+			Partitions: []txn.TopicPartition{{Topic: metadata.ConsumerOffsets, Partition: t.groups.Partition(r.Group)}},
+		}
+		t.AddPartitions(e, func(errs []error, err error) {
+			if err == nil {
+				err = errs[0]
+			}
+			done(nil, err)
+		})
 	default:
 		done(nil, fmt.Errorf("bug: %T sent to another broker", s.Request))
 	}

@@ -59,6 +59,7 @@ func Table(d Deps) []route.Route {
 		data.DeleteRecords(d.Data),
 		txn.InitProducerID(d.Txn),
 		data.OffsetForLeaderEpoch(d.Data),
+		group.TxnOffsetCommit(groups, images, may),
 		admin.DescribeConfigs(d.Admin),
 		admin.AlterConfigs(d.Admin),
 		admin.DescribeLogDirs(d.Admin),

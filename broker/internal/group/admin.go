@@ -43,8 +43,8 @@ func (t *turn) list(e *List) {
 	for id := range t.groups {
 		ids[id] = true
 	}
-	for id, g := range t.durable.offsets {
-		if g.live > 0 {
+	for id := range t.durable.offsets {
+		if t.durable.has(id) {
 			ids[id] = true
 		}
 	}
@@ -80,7 +80,7 @@ func (t *turn) deleteGroup(e *DeleteGroup) {
 		t.refuse(kerr.NonEmptyGroup)
 		return
 	}
-	for _, w := range t.durable.all(g.id, latest) {
+	for _, w := range t.durable.slots(g.id, func(s *slot) bool { return s.latest != nil || len(s.open) > 0 }) {
 		for _, partition := range w.Partitions {
 			t.dropOffset(offsetKey{g.id, w.Topic, partition})
 		}

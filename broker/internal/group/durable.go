@@ -1,6 +1,8 @@
 package group
 
 import (
+	"slices"
+
 	"github.com/weirstream/weir/broker/internal/machine"
 )
 
@@ -9,19 +11,30 @@ import (
 type durable struct {
 	groups  map[string]*metadata
 	offsets map[string]*groupOffsets
-	txns    map[int64]map[offsetKey]*Offset // by producer id
-	staged  []staged                        // replayed and not committed, oldest first
-	order   uint64                          // of the last record
+	txns    map[int64]*openTxn // by producer id
+	staged  []staged           // replayed and not committed, oldest first
+	order   uint64             // of the last record
+}
+
+// openTxn are the pending offsets of a producer's open transaction.
+type openTxn struct {
+	epoch   int16 // of the newest
+	offsets map[offsetKey]*Offset
 }
 
 // groupOffsets are the offsets of one group, by topic and partition.
 type groupOffsets struct {
 	topics map[string]map[int32]*slot
 	live   int // slots with a latest offset
+	open   int // pending offsets
 }
 
-// slot holds one offset as decisions and as queries see it; nil is none.
-type slot struct{ latest, committed *Offset }
+// slot holds one offset as decisions and as queries see it; nil is none. In open are the producers
+// that have a pending one.
+type slot struct {
+	latest, committed *Offset
+	open              []int64
+}
 
 // staged is what the commit of one record or marker makes visible to queries.
 type staged struct{ changes []change }
@@ -35,7 +48,7 @@ func newDurable() durable {
 	return durable{
 		groups:  make(map[string]*metadata),
 		offsets: make(map[string]*groupOffsets),
-		txns:    make(map[int64]map[offsetKey]*Offset),
+		txns:    make(map[int64]*openTxn),
 	}
 }
 
@@ -48,13 +61,11 @@ func (d *durable) replay(r machine.Record) error {
 	}
 	switch {
 	case p.kind == keyOffset && p.offset == nil:
-		for _, pending := range d.txns {
-			delete(pending, p.key)
-		}
+		d.unpend(p.key)
 		d.stage(d.set(nil, p.key, nil))
 	case p.kind == keyOffset && r.Txn != nil:
 		p.offset.order = d.order
-		d.pend(r.Txn.ProducerID, p.key, p.offset)
+		d.pend(r.Txn, p.key, p.offset)
 		d.stage(nil)
 	case p.kind == keyOffset:
 		p.offset.order = d.order
@@ -76,22 +87,51 @@ func (d *durable) replay(r machine.Record) error {
 func (d *durable) replayMarker(m machine.Marker) {
 	d.order++
 	var changes []change
-	if m.Commit {
-		for key, offset := range d.txns[m.ProducerID] {
-			if now := d.latest(key); now == nil || now.order < offset.order {
+	if txn := d.txns[m.ProducerID]; txn != nil {
+		for key, offset := range txn.offsets {
+			if now := d.latest(key); m.Commit && (now == nil || now.order < offset.order) {
 				changes = d.set(changes, key, offset)
 			}
+			d.close(m.ProducerID, key)
 		}
 	}
 	delete(d.txns, m.ProducerID)
 	d.stage(changes)
 }
 
-func (d *durable) pend(producerID int64, key offsetKey, o *Offset) {
-	if d.txns[producerID] == nil {
-		d.txns[producerID] = make(map[offsetKey]*Offset)
+// pend keeps an offset of an open transaction.
+func (d *durable) pend(by *machine.Txn, key offsetKey, o *Offset) {
+	txn := d.txns[by.ProducerID]
+	if txn == nil {
+		txn = &openTxn{offsets: make(map[offsetKey]*Offset)}
+		d.txns[by.ProducerID] = txn
 	}
-	d.txns[producerID][key] = o
+	if txn.epoch = by.ProducerEpoch; txn.offsets[key] == nil {
+		s := d.slot(key, true)
+		s.open = append(s.open, by.ProducerID)
+		d.offsets[key.group].open++
+	}
+	txn.offsets[key] = o
+}
+
+// unpend forgets what open transactions have for a key. The transactions stay open.
+func (d *durable) unpend(key offsetKey) {
+	s := d.slot(key, false)
+	if s == nil {
+		return
+	}
+	for _, producerID := range slices.Clone(s.open) {
+		delete(d.txns[producerID].offsets, key)
+		d.close(producerID, key)
+	}
+}
+
+// close takes a producer off the slot of a key.
+func (d *durable) close(producerID int64, key offsetKey) {
+	s := d.slot(key, false)
+	s.open = slices.DeleteFunc(s.open, func(id int64) bool { return id == producerID })
+	d.offsets[key.group].open--
+	d.prune(key, s)
 }
 
 func (d *durable) stage(changes []change) { d.staged = append(d.staged, staged{changes}) }
@@ -129,16 +169,21 @@ func (d *durable) set(changes []change, key offsetKey, o *Offset) []change {
 func (d *durable) settle(c change) {
 	s := d.slot(c.key, true)
 	s.committed = c.offset
-	if s.latest != nil || s.committed != nil {
+	d.prune(c.key, s)
+}
+
+// prune removes a slot that holds nothing.
+func (d *durable) prune(key offsetKey, s *slot) {
+	if s.latest != nil || s.committed != nil || len(s.open) > 0 {
 		return
 	}
-	g := d.offsets[c.key.group]
-	delete(g.topics[c.key.topic], c.key.partition)
-	if len(g.topics[c.key.topic]) == 0 {
-		delete(g.topics, c.key.topic)
+	g := d.offsets[key.group]
+	delete(g.topics[key.topic], key.partition)
+	if len(g.topics[key.topic]) == 0 {
+		delete(g.topics, key.topic)
 	}
 	if len(g.topics) == 0 {
-		delete(d.offsets, c.key.group)
+		delete(d.offsets, key.group)
 	}
 }
 
@@ -172,24 +217,14 @@ func (d *durable) latest(key offsetKey) *Offset {
 
 // unstable reports whether an open transaction has an offset for the key.
 func (d *durable) unstable(key offsetKey) bool {
-	for _, pending := range d.txns {
-		if pending[key] != nil {
-			return true
-		}
-	}
-	return false
+	s := d.slot(key, false)
+	return s != nil && len(s.open) > 0
 }
 
 // inTransaction reports whether an open transaction has an offset of the group.
 func (d *durable) inTransaction(group string) bool {
-	for _, pending := range d.txns {
-		for key := range pending {
-			if key.group == group {
-				return true
-			}
-		}
-	}
-	return false
+	g := d.offsets[group]
+	return g != nil && g.open > 0
 }
 
 // has reports whether the log knows the group, by its members or by its offsets.
@@ -198,5 +233,5 @@ func (d *durable) has(group string) bool {
 		return true
 	}
 	g := d.offsets[group]
-	return g != nil && g.live > 0
+	return g != nil && g.live+g.open > 0
 }

@@ -88,6 +88,31 @@ type CommitOffsets struct {
 	Offsets    []CommitOffset
 }
 
+// CommitInTransaction is a TxnOffsetCommit request: offsets that count once the transaction of a
+// producer is committed. The reply is as that of CommitOffsets; it may wait for a JoinTransaction.
+type CommitInTransaction struct {
+	TransactionalID string
+	ProducerID      int64
+	ProducerEpoch   int16
+	Add             bool // the partition joins the transaction by this (KIP-890); else it has to be part of it
+	Group           string
+	MemberID        string
+	InstanceID      *string
+	Generation      int32
+	Offsets         []CommitOffset
+}
+
+// JoinTransaction is the request of a machine.Send: is the partition of __consumer_offsets that keeps
+// the group part of a transaction, or, with Add, may it become so? The answer has no value. The
+// broker is -1, because only the transactional id tells who coordinates it.
+type JoinTransaction struct {
+	TransactionalID string
+	ProducerID      int64
+	ProducerEpoch   int16
+	Group           string
+	Add             bool
+}
+
 // CommitOffset is one offset to commit.
 type CommitOffset struct {
 	Topic       string

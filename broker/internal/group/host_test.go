@@ -33,12 +33,14 @@ type host struct {
 	dropped int // records that the log command has shown
 	slow    bool
 	pending int
+	sends   []machine.Send
+	markers map[int]machine.Marker // by their place in the log
 }
 
 func newHost(t *testing.T, o Options) *host {
 	return &host{
 		t: t, m: New(o), now: time.Unix(1_700_000_000, 0).UTC(), timers: make(map[machine.TimerKey]time.Time),
-		who: make(map[machine.Token]string), ids: make(map[string]string),
+		who: make(map[machine.Token]string), ids: make(map[string]string), markers: make(map[int]machine.Marker),
 	}
 }
 
@@ -82,6 +84,15 @@ func (h *host) decide(in machine.Input) {
 			h.timers[timer.Key] = timer.At
 		}
 	}
+	for _, s := range fx.Sends {
+		h.sends = append(h.sends, s)
+		ask := s.Request.(*JoinTransaction)
+		how := "verify"
+		if ask.Add {
+			how = "add"
+		}
+		fmt.Fprintf(&h.out, "ask: %s %s of %s producer=%d epoch=%d\n", how, ask.Group, ask.TransactionalID, ask.ProducerID, ask.ProducerEpoch)
+	}
 	for _, r := range fx.Replies {
 		who, ok := h.who[r.Token]
 		if !ok {
@@ -118,8 +129,10 @@ func (h *host) advance(d time.Duration) {
 // reload gives the log to an empty machine, as another broker would.
 func (h *host) reload() {
 	h.m = New(h.m.options)
-	for _, r := range h.log {
-		if err := h.m.Replay(r); err != nil {
+	for i, r := range h.log {
+		if m, ok := h.markers[i]; ok {
+			h.m.ReplayMarker(m)
+		} else if err := h.m.Replay(r); err != nil {
 			h.t.Fatal(err)
 		}
 		h.m.Commit(1)
@@ -217,7 +230,11 @@ func code(err error) string {
 
 // showLog prints what was appended since it was last shown.
 func (h *host) showLog() {
-	for _, r := range h.log[h.dropped:] {
+	for i, r := range h.log[h.dropped:] {
+		if m, ok := h.markers[h.dropped+i]; ok {
+			fmt.Fprintf(&h.out, "log: marker producer=%d commit=%t\n", m.ProducerID, m.Commit)
+			continue
+		}
 		p, err := parse(r)
 		switch {
 		case err != nil:
@@ -225,7 +242,11 @@ func (h *host) showLog() {
 		case p.kind == keyOffset && p.offset == nil:
 			fmt.Fprintf(&h.out, "log: offset %s %s/%d tombstone\n", p.key.group, p.key.topic, p.key.partition)
 		case p.kind == keyOffset:
-			fmt.Fprintf(&h.out, "log: offset %s %s/%d=%d\n", p.key.group, p.key.topic, p.key.partition, p.offset.Offset)
+			fmt.Fprintf(&h.out, "log: offset %s %s/%d=%d", p.key.group, p.key.topic, p.key.partition, p.offset.Offset)
+			if r.Txn != nil {
+				fmt.Fprintf(&h.out, " producer=%d epoch=%d", r.Txn.ProducerID, r.Txn.ProducerEpoch)
+			}
+			h.out.WriteString("\n")
 		case p.metadata == nil:
 			fmt.Fprintf(&h.out, "log: group %s tombstone\n", p.key.group)
 		default:

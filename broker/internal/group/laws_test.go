@@ -59,8 +59,8 @@ func portrait(d *durable) any {
 			}
 		}
 	}
-	for id, pending := range d.txns {
-		for key, o := range pending {
+	for id, txn := range d.txns {
+		for key, o := range txn.offsets {
 			out[fmt.Sprintf("txn %d %v", id, key)] = fmt.Sprintf("%q", encodeOffset(o))
 		}
 	}

@@ -15,7 +15,7 @@
 // and rejoin where a rebalance was under way.
 //
 // Offsets belong to a group id and need no members: a group that only ever committed offsets is
-// Empty. KIPs: 62, 211, 345, 394, 496, 559, 800, 814.
+// Empty. Offsets that a transaction commits are pending until its marker. KIPs: 62, 211, 345, 394, 447, 496, 559, 800, 814, 890.
 package group
 
 import (
@@ -69,19 +69,26 @@ const (
 type Machine struct {
 	options Options
 	durable durable
-	groups  map[string]*classic // soft; every group with members is here
+	groups  map[string]*classic  // soft; every group with members is here
+	joining map[int64][]*joining // soft; by producer id
 }
 
 // New returns a machine without groups.
 func New(o Options) *Machine {
-	return &Machine{options: o, durable: newDurable(), groups: make(map[string]*classic)}
+	return &Machine{options: o, durable: newDurable(), groups: make(map[string]*classic), joining: make(map[int64][]*joining)}
 }
 
 // Replay takes over one record of the log. Types that are not known are skipped.
 func (m *Machine) Replay(r machine.Record) error { return m.durable.replay(r) }
 
-// ReplayMarker ends a transaction: its offsets count from now on, or never.
-func (m *Machine) ReplayMarker(marker machine.Marker) { m.durable.replayMarker(marker) }
+// ReplayMarker ends a transaction: its offsets count from now on, or never. Who is still asked about
+// that transaction answers too late.
+func (m *Machine) ReplayMarker(marker machine.Marker) {
+	m.durable.replayMarker(marker)
+	for _, j := range m.joining[marker.ProducerID] {
+		j.void = true
+	}
+}
 
 // Commit makes the oldest n replayed records and markers visible to Query.
 func (m *Machine) Commit(n int) { m.durable.commit(n) }
@@ -99,18 +106,37 @@ func (m *Machine) Query(event any) (any, error) {
 func (m *Machine) Decide(now time.Time, in machine.Input) machine.Effects {
 	t := turn{Machine: m, now: now, token: in.Token}
 	switch e := in.Event.(type) {
-	case *Heartbeat:
-		t.heartbeat(e)
-	case *CommitOffsets:
-		t.commitOffsets(e)
-	case *FetchOffsets:
-		t.answer(m.durable.fetch(e, func(s *slot) *Offset { return s.latest }))
+	case machine.Loaded:
+		t.loaded()
+	case machine.Fired:
+		t.fired(e.Key)
+	case machine.Answered:
+		t.answered(e)
+	case *TopicsDeleted:
+		t.topicsDeleted(e)
 	case *Join:
 		t.join(e)
 	case *Sync:
 		t.sync(e)
+	case *Heartbeat:
+		t.heartbeat(e)
 	case *Leave:
 		t.leave(e)
+	default:
+		t.request(e)
+	}
+	return t.effects
+}
+
+// request decides on what needs no member.
+func (t *turn) request(event any) {
+	switch e := event.(type) {
+	case *CommitOffsets:
+		t.commitOffsets(e)
+	case *CommitInTransaction:
+		t.commitInTransaction(e)
+	case *FetchOffsets:
+		t.answer(t.durable.fetch(e, func(s *slot) *Offset { return s.latest }))
 	case *DeleteOffsets:
 		t.deleteOffsets(e)
 	case *Describe:
@@ -119,16 +145,9 @@ func (m *Machine) Decide(now time.Time, in machine.Input) machine.Effects {
 		t.list(e)
 	case *DeleteGroup:
 		t.deleteGroup(e)
-	case *TopicsDeleted:
-		t.topicsDeleted(e)
-	case machine.Loaded:
-		t.loaded()
-	case machine.Fired:
-		t.fired(e.Key)
 	default:
-		panic(fmt.Sprintf("bug: decision on %T", in.Event))
+		panic(fmt.Sprintf("bug: decision on %T", event))
 	}
-	return t.effects
 }
 
 // turn is one decision under way.

@@ -3,6 +3,7 @@ package group
 import (
 	"maps"
 	"slices"
+	"time"
 	"unicode/utf16"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -28,38 +29,48 @@ func (t *turn) commitOffsets(e *CommitOffsets) {
 	if m := g.byID[e.MemberID]; m != nil && (g.state == Stable || g.state == PreparingRebalance) {
 		t.touch(m)
 	}
-	errs := make([]error, len(e.Offsets))
-	size := 0
-	for i := range e.Offsets {
-		o := &e.Offsets[i]
-		switch {
-		case t.metadataTooLong(o.Metadata):
-			errs[i] = kerr.OffsetMetadataTooLarge
-			continue
-		case len(e.Group) > field.MaxString || len(o.Topic) > field.MaxString || len(o.Metadata) > field.MaxString:
-			errs[i] = kerr.InvalidRequest
-			continue
-		}
-		t.commitOffset(e, o)
-		size += t.effects.Records[len(t.effects.Records)-1].Size()
-	}
-	if size > t.options.MaxCommitBytes {
+	errs, err := t.writeOffsets(e.Group, e.Offsets, e.Retention)
+	if err != nil {
 		t.effects.Records = nil
-		t.refuse(kerr.InvalidCommitOffsetSize)
+		t.refuse(err)
 		return
 	}
 	t.answer(errs)
 }
 
-func (t *turn) commitOffset(e *CommitOffsets, o *CommitOffset) {
+// writeOffsets writes the offsets that are fit to be kept, with an error for each of the others. When
+// all together are too large the caller takes them back.
+func (t *turn) writeOffsets(group string, offsets []CommitOffset, retention time.Duration) ([]error, *kerr.Error) {
+	errs := make([]error, len(offsets))
+	size := 0
+	for i := range offsets {
+		o := &offsets[i]
+		switch {
+		case t.metadataTooLong(o.Metadata):
+			errs[i] = kerr.OffsetMetadataTooLarge
+			continue
+		case len(group) > field.MaxString || len(o.Topic) > field.MaxString || len(o.Metadata) > field.MaxString:
+			errs[i] = kerr.InvalidRequest
+			continue
+		}
+		t.writeOffset(group, o, retention)
+		size += t.effects.Records[len(t.effects.Records)-1].Size()
+	}
+	if size > t.options.MaxCommitBytes {
+		return nil, kerr.InvalidCommitOffsetSize
+	}
+	return errs, nil
+}
+
+func (t *turn) writeOffset(group string, o *CommitOffset, retention time.Duration) {
 	v := Offset{
 		Offset: o.Offset, LeaderEpoch: o.LeaderEpoch, Metadata: o.Metadata,
 		CommitTime: t.now.UnixMilli(), ExpireTime: -1, TopicID: o.TopicID,
 	}
-	if e.Retention >= 0 {
-		v.ExpireTime = t.now.Add(e.Retention).UnixMilli()
+	if retention >= 0 {
+		v.ExpireTime = t.now.Add(retention).UnixMilli()
 	}
-	t.write(encodeOffsetKey(offsetKey{e.Group, o.Topic, o.Partition}), encodeOffset(&v))
+	t.write(encodeOffsetKey(offsetKey{group, o.Topic, o.Partition}), encodeOffset(&v))
 }
 
 // strangerCommit decides whether a commit may create its group: only for a client that does not use
@@ -103,7 +114,7 @@ func (t *turn) metadataTooLong(s string) bool {
 func (d *durable) fetch(f *FetchOffsets, view func(*slot) *Offset) []FetchedTopic {
 	wanted := f.Topics
 	if f.All {
-		wanted = d.all(f.Group, view)
+		wanted = d.slots(f.Group, func(s *slot) bool { return view(s) != nil })
 	}
 	out := make([]FetchedTopic, len(wanted))
 	for i, w := range wanted {
@@ -135,8 +146,8 @@ func otherTopic(a, b [16]byte) bool {
 	return a != unknown && b != unknown && a != b
 }
 
-// all lists the partitions that a group has offsets for, sorted.
-func (d *durable) all(group string, view func(*slot) *Offset) []TopicPartitions {
+// slots lists the partitions of a group's slots that are wanted, sorted.
+func (d *durable) slots(group string, wanted func(*slot) bool) []TopicPartitions {
 	g := d.offsets[group]
 	if g == nil {
 		return nil
@@ -146,7 +157,7 @@ func (d *durable) all(group string, view func(*slot) *Offset) []TopicPartitions 
 		slots := g.topics[topic]
 		w := TopicPartitions{Topic: topic}
 		for _, partition := range slices.Sorted(maps.Keys(slots)) {
-			if o := view(slots[partition]); o != nil {
+			if wanted(slots[partition]) {
 				w.Partitions = append(w.Partitions, partition)
 			}
 		}
@@ -157,7 +168,15 @@ func (d *durable) all(group string, view func(*slot) *Offset) []TopicPartitions 
 	return out
 }
 
-func latest(s *slot) *Offset { return s.latest }
+// ofTopic reports whether an offset of a slot, decided or pending, may belong to a topic.
+func (d *durable) ofTopic(s *slot, key offsetKey, topicID [16]byte) bool {
+	if s.latest != nil {
+		return !otherTopic(s.latest.TopicID, topicID)
+	}
+	return slices.ContainsFunc(s.open, func(producerID int64) bool {
+		return !otherTopic(d.txns[producerID].offsets[key].TopicID, topicID)
+	})
+}
 
 // deleteOffsets decides on an OffsetDelete request (KIP-496).
 func (t *turn) deleteOffsets(e *DeleteOffsets) {
@@ -193,7 +212,7 @@ func (t *turn) topicsDeleted(e *TopicsDeleted) {
 		for _, gone := range e.Topics {
 			slots := topics[gone.Name]
 			for _, partition := range slices.Sorted(maps.Keys(slots)) {
-				if o := slots[partition].latest; o != nil && !otherTopic(o.TopicID, gone.ID) {
+				if t.durable.ofTopic(slots[partition], offsetKey{group, gone.Name, partition}, gone.ID) {
 					t.dropOffset(offsetKey{group, gone.Name, partition})
 				}
 			}
@@ -241,7 +260,7 @@ func (t *turn) expireGroup(g *classic) (kept bool) {
 	default:
 		return true
 	}
-	for _, w := range t.durable.all(g.id, latest) {
+	for _, w := range t.durable.slots(g.id, func(s *slot) bool { return s.latest != nil }) {
 		for _, partition := range w.Partitions {
 			key := offsetKey{g.id, w.Topic, partition}
 			if g.topics[w.Topic] || t.durable.unstable(key) || !t.expired(t.durable.latest(key), since) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/datadriven"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weirstream/weir/broker/internal/machine"
@@ -62,6 +63,10 @@ func (h *host) run(a args) {
 		h.do("group", &DeleteGroup{Group: a.group()})
 	case "transaction":
 		h.transaction(a)
+	case "txn-commit":
+		h.do(who, a.txnCommit())
+	case "coordinator":
+		h.coordinator(a)
 	case "advance":
 		d, err := time.ParseDuration(a.d.CmdArgs[0].Key)
 		if err != nil {
@@ -166,12 +171,37 @@ func (a args) commit() *CommitOffsets {
 	return e
 }
 
+// txnCommit is a commit in a transaction of the client that is named.
+func (a args) txnCommit() *CommitInTransaction {
+	c := a.commit()
+	return &CommitInTransaction{
+		TransactionalID: a.string("txn", "tx"), ProducerID: int64(a.int("producer", 1)), ProducerEpoch: int16(a.int("pepoch", 0)),
+		Add: a.has("add"), Group: c.Group, MemberID: c.MemberID, InstanceID: c.InstanceID, Generation: c.Generation, Offsets: c.Offsets,
+	}
+}
+
+// coordinator gives the oldest question to a transaction's coordinator an answer.
+func (h *host) coordinator(a args) {
+	send := h.sends[0]
+	h.sends = h.sends[1:]
+	h.decide(machine.Input{Event: machine.Answered{Send: send, Err: map[string]error{
+		"yes": nil, "not-part": kerr.TransactionAbortable, "fenced": kerr.ProducerFenced, "loading": kerr.NotCoordinator,
+		"concurrent": kerr.ConcurrentTransactions, "mapping": kerr.InvalidProducerIDMapping,
+	}[a.who()]}})
+}
+
 // transaction writes an offset into the open transaction of a producer, or ends that.
 func (h *host) transaction(a args) {
 	id := int64(a.int("producer", 1))
 	if a.has("commit") || a.has("abort") {
-		h.m.ReplayMarker(machine.Marker{ProducerID: id, Commit: a.has("commit")})
-		h.m.Commit(1)
+		m := machine.Marker{ProducerID: id, ProducerEpoch: int16(a.int("pepoch", 0)), Commit: a.has("commit")}
+		h.m.ReplayMarker(m)
+		h.log = append(h.log, machine.Record{Txn: &machine.Txn{ProducerID: id, ProducerEpoch: m.ProducerEpoch}, Value: []byte{byte(len(h.log))}})
+		h.markers[len(h.log)-1] = m
+		if h.pending++; !h.slow {
+			h.m.Commit(1)
+			h.pending--
+		}
 		return
 	}
 	w := a.partitions()[0]
@@ -183,5 +213,6 @@ func (h *host) transaction(a args) {
 	if err := h.m.Replay(r); err != nil {
 		h.t.Fatal(err)
 	}
+	h.log = append(h.log, r)
 	h.m.Commit(1)
 }

@@ -94,11 +94,11 @@ func (p *Partition) toVerify(b record.Batch, r AppendRequest, c *Config) (*Verif
 	if p.producers.InTransaction(by.id, by.epoch) {
 		return nil, nil
 	}
-	if p.mayAppend(r, c) != nil {
-		return nil, nil
+	if err := p.mayAppend(r, c); err != nil {
+		return nil, err
 	}
 	if _, repeated, err := p.checkProducers(b, r); repeated || err != nil {
-		return nil, nil //nolint:nilerr // the append says the same
+		return nil, err
 	}
 	if v != nil { // it failed before
 		if b.BaseSequence() > v.lowest {

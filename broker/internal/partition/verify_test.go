@@ -15,8 +15,9 @@ func inTxn(id int64, epoch int16, sequence int32) []byte {
 	return produced(record.Options{Producer: &record.Producer{ID: id, Epoch: epoch, Sequence: sequence}, Transactional: true}, 1)
 }
 
-func marker(id int64, epoch int16, t record.ControlType) []byte {
-	return record.NewEndTxn(id, epoch, record.Control{Type: t}, 0)
+// marker ends the transaction of producer 5.
+func marker(epoch int16, t record.ControlType) []byte {
+	return record.NewEndTxn(5, epoch, record.Control{Type: t}, 0)
 }
 
 // verified appends as Produce does.
@@ -130,7 +131,7 @@ func TestLateBatchDoesNotReopen(t *testing.T) {
 			r := newRig(t, nil)
 			var got answers
 			ask := r.verified(inTxn(5, 0, 0), 0, &got)
-			r.end(marker(5, epoch, record.Abort))
+			r.end(marker(epoch, record.Abort))
 			ask.Answer(nil)
 			want := error(kerr.InvalidTxnState)
 			if epoch > 0 {
@@ -178,10 +179,10 @@ func TestVerificationRefusals(t *testing.T) {
 		"garbage":         {bytes: append(inTxn(5, 0, 0), 1), want: kerr.InvalidRecord},
 		"no producer":     {bytes: produced(record.Options{Transactional: true}, 1), want: kerr.InvalidRecord},
 		"not leading":     {prepare: func(r *rig) { r.p.Follow(9) }, bytes: inTxn(5, 0, 0), want: kerr.NotLeaderForPartition},
-		"an older epoch":  {prepare: func(r *rig) { r.end(marker(5, 3, record.Abort)) }, bytes: inTxn(5, 2, 0), want: kerr.InvalidProducerEpoch},
-		"a sequence gap":  {prepare: func(r *rig) { r.end(marker(5, 3, record.Abort)) }, bytes: inTxn(5, 3, 7), want: kerr.OutOfOrderSequenceNumber},
+		"an older epoch":  {prepare: func(r *rig) { r.end(marker(3, record.Abort)) }, bytes: inTxn(5, 2, 0), want: kerr.InvalidProducerEpoch},
+		"a sequence gap":  {prepare: func(r *rig) { r.end(marker(3, record.Abort)) }, bytes: inTxn(5, 3, 7), want: kerr.OutOfOrderSequenceNumber},
 		"a plain batch":   {prepare: func(r *rig) { r.append(inTxn(5, 0, 0)) }, bytes: produced(record.Options{Producer: &record.Producer{ID: 5, Sequence: 1}}, 1), want: kerr.InvalidTxnState},
-		"a marker":        {bytes: marker(5, 0, record.Commit), want: kerr.InvalidRecord},
+		"a marker":        {bytes: marker(0, record.Commit), want: kerr.InvalidRecord},
 		"nothing at all":  {want: kerr.InvalidRecord},
 		"a short message": {bytes: make([]byte, 20), want: kerr.CorruptMessage},
 	}

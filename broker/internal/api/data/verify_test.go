@@ -17,9 +17,9 @@ func inTxn(producer int64, sequence int32) []byte {
 	return batch(1, 10, record.Options{Transactional: true, Producer: &record.Producer{ID: producer, Epoch: 2, Sequence: sequence}})
 }
 
-// produceIn is a Produce request of a transactional producer, one batch for each partition from 0 on.
-func produceIn(version, acks int16, topic string, id [16]byte, batches ...[]byte) *kmsg.ProduceRequest {
-	req := produceTo(version, acks, topic, id, 0, nil)
+// produceIn is a Produce request to topic t of a transactional producer, one batch for each partition from 0 on.
+func produceIn(version, acks int16, id [16]byte, batches ...[]byte) *kmsg.ProduceRequest {
+	req := produceTo(version, acks, "t", id, 0, nil)
 	name := "tx"
 	req.TransactionID = &name
 	parts := req.Topics[0].Partitions[:0]
@@ -36,8 +36,8 @@ func TestTransactionIsVerifiedOrJoined(t *testing.T) {
 	for version := int16(leastProduce); version <= 13; version++ {
 		inBubble(t, func(r *rig) {
 			id := r.topic("t", 2)
-			c := r.start(produceIn(version, -1, "t", id, inTxn(4, 0), inTxn(4, 0)))
-			behind := r.start(produceIn(version, -1, "t", id, inTxn(4, 1)))
+			c := r.start(produceIn(version, -1, id, inTxn(4, 0), inTxn(4, 0)))
+			behind := r.start(produceIn(version, -1, id, inTxn(4, 1)))
 			if c.done() || behind.done() {
 				r.Fatalf("version %d is answered before the coordinator has", version)
 			}
@@ -55,7 +55,7 @@ func TestTransactionIsVerifiedOrJoined(t *testing.T) {
 			if p := produced(answer[*kmsg.ProduceResponse](r, behind)); p.ErrorCode != 0 || p.BaseOffset != 1 {
 				r.Errorf("version %d, behind it: %+v", version, p)
 			}
-			if p := produced(ask[*kmsg.ProduceResponse](r, produceIn(version, -1, "t", id, inTxn(4, 2)))); p.ErrorCode != 0 {
+			if p := produced(ask[*kmsg.ProduceResponse](r, produceIn(version, -1, id, inTxn(4, 2)))); p.ErrorCode != 0 {
 				r.Errorf("version %d, later in the transaction: %+v", version, p)
 			}
 			if len(r.txns.events) != 0 {
@@ -83,7 +83,7 @@ func TestVerificationErrors(t *testing.T) {
 		inBubble(t, func(r *rig) {
 			id := r.topic("t", 1)
 			for _, version := range []int16{10, 11, 12} {
-				call := r.start(produceIn(version, -1, "t", id, inTxn(4, 0)))
+				call := r.start(produceIn(version, -1, id, inTxn(4, 0)))
 				r.txns.answer(r, c.all, c.one)
 				want := c.now
 				if version < 11 {
@@ -103,11 +103,11 @@ func TestVerificationErrors(t *testing.T) {
 func TestTransactionalBatchesNeedTheRightToTheirID(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		id := r.topic("t", 2)
-		nameless := produceIn(9, -1, "t", id, inTxn(4, 0), batch(1, 1))
+		nameless := produceIn(9, -1, id, inTxn(4, 0), batch(1, 1))
 		nameless.TransactionID = nil
 		for name, req := range map[string]*kmsg.ProduceRequest{
 			"no transactional id":   nameless,
-			"not the user's to use": produceIn(9, -1, "t", id, batch(1, 1), inTxn(4, 0)),
+			"not the user's to use": produceIn(9, -1, id, batch(1, 1), inTxn(4, 0)),
 		} {
 			r.may = denyTxn{}
 			for _, p := range ask[*kmsg.ProduceResponse](r, req).Topics[0].Partitions {
@@ -117,7 +117,7 @@ func TestTransactionalBatchesNeedTheRightToTheirID(t *testing.T) {
 			}
 		}
 		// Without a transactional batch nobody asks for the right.
-		if p := produced(ask[*kmsg.ProduceResponse](r, produceIn(9, -1, "t", id, batch(1, 1)))); p.ErrorCode != 0 {
+		if p := produced(ask[*kmsg.ProduceResponse](r, produceIn(9, -1, id, batch(1, 1)))); p.ErrorCode != 0 {
 			r.Errorf("plain batch: %+v", p)
 		}
 	})
@@ -133,7 +133,7 @@ func (denyTxn) Authorize(_ *route.Session, _ route.Operation, t route.ResourceTy
 func TestARequestSpeaksForOneProducer(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		id := r.topic("t", 2)
-		c := r.start(produceIn(12, -1, "t", id, inTxn(4, 0), inTxn(5, 0)))
+		c := r.start(produceIn(12, -1, id, inTxn(4, 0), inTxn(5, 0)))
 		r.txns.answer(r, nil, nil)
 		got := answer[*kmsg.ProduceResponse](r, c).Topics[0].Partitions
 		if got[0].ErrorCode != 0 || got[1].ErrorCode != kerr.InvalidProducerIDMapping.Code {
@@ -145,7 +145,7 @@ func TestARequestSpeaksForOneProducer(t *testing.T) {
 func TestTransactionWithoutAcks(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		id := r.topic("t", 1)
-		if c := r.start(produceIn(12, 0, "t", id, inTxn(4, 0))); c.err != nil || c.resp != nil || c.pending != nil {
+		if c := r.start(produceIn(12, 0, id, inTxn(4, 0))); c.err != nil || c.resp != nil || c.pending != nil {
 			r.Fatalf("%v, %v", c.resp, c.err)
 		}
 		r.txns.answer(r, nil, nil)

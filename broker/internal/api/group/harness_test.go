@@ -90,6 +90,19 @@ type cluster struct {
 	random  io.Reader
 	topics  topics
 	session route.Session
+	asked   []*group.JoinTransaction
+	join    error // what coordinators of transactions answer
+}
+
+// Send answers as the coordinator of a transaction.
+func (c *cluster) Send(s machine.Send, done func(any, error)) {
+	ask, ok := s.Request.(*group.JoinTransaction)
+	if !ok {
+		c.Errorf("%T sent", s.Request)
+		return
+	}
+	c.asked = append(c.asked, ask)
+	done(nil, c.join)
 }
 
 type topics func(ctx context.Context, name string) error
@@ -109,7 +122,7 @@ func inCluster(t *testing.T, test func(c *cluster)) {
 		}
 		c.runtime = coordinator.New(coordinator.Options{
 			Env: env.Env{Clock: env.Real().Clock}, Logger: slog.New(slog.DiscardHandler), Partitions: 2,
-			Machine: func(int32, int32) machine.Machine { return group.New(o) },
+			Machine: func(int32, int32) machine.Machine { return group.New(o) }, Sender: c,
 		})
 		c.image = metadata.Empty()
 		c.apply(metadata.RegisterBroker{ClusterID: "c", Broker: metadata.Broker{
@@ -163,7 +176,7 @@ func (c *cluster) routes() map[int16]route.Route {
 		JoinGroup(c.runtime, c.deny, c.random), SyncGroup(c.runtime, c.deny), Heartbeat(c.runtime, c.deny),
 		LeaveGroup(c.runtime, c.deny), OffsetCommit(c.runtime, images, c.deny), OffsetFetch(c.runtime, images, c.deny),
 		OffsetDelete(c.runtime, images, c.deny), DescribeGroups(c.runtime, c.deny), ListGroups(c.runtime, c.deny),
-		DeleteGroups(c.runtime, c.deny),
+		DeleteGroups(c.runtime, c.deny), TxnOffsetCommit(c.runtime, images, c.deny),
 	} {
 		r[one.Key] = one
 	}
