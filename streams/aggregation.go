@@ -73,7 +73,8 @@ func aggregate[K, V, KR, A any](g *Grouped[K, V], f folder[K, V, A], w wiring[K,
 		}
 		return w.build(a.env, state, f.fold, next)
 	})
-	rows := kept(store, func(e *op.Env) (op.Lookup[KR, A], error) { return w.open(e, state) })
+	rows := kept(store, &state.Old, func(e *op.Env) (op.Lookup[KR, A], error) { return w.open(e, state) })
+	rows.versioned = o.has(setVersioned)
 	return &Table[KR, A]{b: b, out: out, value: value, view: rows}
 }
 
@@ -83,6 +84,7 @@ func plain[K, V, A any](g *Grouped[K, V], f folder[K, V, A], opts []Option) *Tab
 		return &Table[K, A]{}
 	}
 	t := aggregate(g, f, wiring[K, V, K, A]{
+		allowed: setVersioned,
 		store: func(st *step, name string) graph.Store { return st.o.keyValue(name) },
 		build: op.Aggregate[K, V, A],
 		open:  op.OpenRows[K, A],

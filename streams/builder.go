@@ -128,6 +128,7 @@ func (s *step) addStore(st graph.Store) {
 		return
 	}
 	s.check(legal(st.Name))
+	s.need(st.RetentionMs >= 0, "the history of the store is negative")
 	if !s.bad {
 		s.check(s.b.graph.AddStore(st))
 		s.b.stores[st.Name] = st

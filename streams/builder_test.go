@@ -154,6 +154,14 @@ func TestBuildReportsMistakes(t *testing.T) {
 			build: func(b *builder) { streams.TableFrom(b, "in", str, str, streams.NoCache()) },
 			op:    "KTABLE-SOURCE-0000000002", want: "NoCache", is: streams.ErrOption,
 		},
+		"versions without a store": {
+			build: func(b *builder) { streams.TableFrom(b, "in", str, str, streams.Versioned(time.Hour)) },
+			op:    "KTABLE-SOURCE-0000000002", want: "option does not apply: Versioned", is: streams.ErrOption,
+		},
+		"negative history": {
+			build: func(b *builder) { streams.TableFrom(b, "in", str, str, store("t"), streams.Versioned(-time.Hour)) },
+			op:    "KTABLE-SOURCE-0000000001", want: "history of the store is negative",
+		},
 		"retention without windows": {
 			build: func(b *builder) { streams.GroupByKey(from(b, "in")).Count(streams.Retention(time.Hour)) },
 			op:    "KSTREAM-AGGREGATE-0000000002", want: "Retention", is: streams.ErrOption,

@@ -6,8 +6,8 @@ import (
 )
 
 // Count counts the records of each key. Records with a null key or value are
-// dropped. Options: [Named], [Store], [NoCache], [InMemory], [NoChangelog],
-// [TopicConfig], [ValueSerde] (of int64).
+// dropped. Options: [Named], [Store], [Versioned], [NoCache], [InMemory],
+// [NoChangelog], [TopicConfig], [ValueSerde] (of int64).
 //
 //	in     --(a,x)--(b,y)--(a,z)-->
 //	Count  --a:1----b:1----a:2---->

@@ -73,8 +73,8 @@ func feed[K, V any](src *source, out *flow[K, V], key serde.Serde[K], value serd
 //
 // The table has a store, and a changelog, only if [Store] names it or another
 // operator reads its rows; without one it forwards changes without knowing the
-// old value. Options: [Named], [Store], [NoCache], [InMemory], [NoChangelog],
-// [TopicConfig], [TimestampFrom].
+// old value. Options: [Named], [Store], [Versioned], [NoCache], [InMemory],
+// [NoChangelog], [TopicConfig], [TimestampFrom].
 func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], opts ...Option) *Table[K, V] {
 	o := collect(opts)
 	generated := ""
@@ -85,7 +85,7 @@ func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value ser
 	if o.has(setName) {
 		sourceName = o.name + "-source"
 	}
-	s := b.next("KTABLE-SOURCE", o, setName|setState&^setValue|setTimestamp)
+	s := b.next("KTABLE-SOURCE", o, setName|setTable&^setValue|setTimestamp)
 	s.need(key != nil && value != nil, "a serde is nil")
 	if !o.has(setStore) {
 		s.check(o.only(setName | setTimestamp))
@@ -118,15 +118,34 @@ func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value ser
 		}
 		return []string{state.Store}
 	}
-	open := func(e *op.Env) (op.Lookup[K, V], error) { return op.OpenRows(e, state) }
-	return &Table[K, V]{b: b, out: out, key: key, value: value, view: view[K, V]{keep, open}}
+	return &Table[K, V]{b: b, out: out, key: key, value: value, view: view[K, V]{
+		keep:      keep,
+		open:      func(e *op.Env) (op.Lookup[K, V], error) { return op.OpenRows(e, state) },
+		versioned: o.has(setVersioned),
+		tell: func(reader *step, force bool) bool {
+			if state.Store == "" && !force {
+				return false
+			}
+			keep(reader)
+			state.Old = true
+			return true
+		},
+	}}
 }
 
-// keyValue describes a timestamped key-value store with these options.
+// keyValue describes a timestamped key-value or versioned store with these
+// options.
 func (o *options) keyValue(name string) graph.Store {
-	return graph.Store{
+	s := graph.Store{
 		Name: name, Kind: graph.KeyValue, Timestamped: true,
 		Logged: !o.has(setLog), Cached: !o.has(setCache), Persistent: !o.has(setMemory),
 		TopicConfig: o.topicConfig,
 	}
+	if o.has(setVersioned) {
+		s.Kind, s.Cached, s.RetentionMs = graph.Versioned, false, graph.Forever
+		if o.history != Forever {
+			s.RetentionMs = o.history.Milliseconds()
+		}
+	}
+	return s
 }

@@ -224,6 +224,12 @@ func operators() map[string]func(b *builder) {
 		"repartition":       func(b *builder) { to(streams.SelectKey(from(b, "in"), value).Repartition(), "out", str) },
 		"table":             func(b *builder) { show(streams.TableFrom(b, "in", str, str), str) },
 		"table-store":       func(b *builder) { show(streams.TableFrom(b, "in", str, str, store("t")), str) },
+		"table-versioned": func(b *builder) {
+			show(streams.TableFrom(b, "in", str, str, store("t"), streams.Versioned(10*ms)), str)
+		},
+		"count-versioned": func(b *builder) {
+			show(streams.GroupByKey(from(b, "in")).Count(streams.Versioned(10*ms)), digits{})
+		},
 		"groupby":           func(b *builder) { show(byValue(from(b, "in")).Count(), digits{}) },
 		"groupbykey":        func(b *builder) { show(streams.GroupByKey(from(b, "in")).Count(), digits{}) },
 		"count-uncached": func(b *builder) {

@@ -20,7 +20,7 @@ type Option interface {
 }
 
 // setting is one option as a bit, so that an operator can say which it takes.
-type setting uint16
+type setting uint32
 
 const (
 	setName setting = 1 << iota
@@ -35,14 +35,17 @@ const (
 	setPartitions
 	setTimestamp
 	setRef
+	setVersioned
 	// setState is what every operator with a store of its own takes.
 	setState = setStore | setValue | setCache | setMemory | setLog | setTopicConfig
+	// setTable is what every table takes: its store may be versioned.
+	setTable = setState | setVersioned
 )
 
 func (s setting) String() string {
 	names := [...]string{
 		"Named", "Store", "KeySerde", "ValueSerde", "Retention", "NoCache", "InMemory",
-		"NoChangelog", "TopicConfig", "Partitions", "TimestampFrom", "a store reference",
+		"NoChangelog", "TopicConfig", "Partitions", "TimestampFrom", "a store reference", "Versioned",
 	}
 	for i, name := range names {
 		if s&(1<<i) != 0 {
@@ -60,6 +63,7 @@ type options struct {
 	retention   time.Duration
 	topicConfig map[string]string
 	partitions  int32
+	history     time.Duration
 	timestamp   func(*processor.Message) (int64, error)
 	refs        []string   // names of stores
 	owners      []*Builder // of the stores, index by index
@@ -138,6 +142,14 @@ func NoChangelog() Option { return option{setLog, func(*options) {}} }
 func TopicConfig(config map[string]string) Option {
 	config = maps.Clone(config)
 	return option{setTopicConfig, func(o *options) { o.topicConfig = config }}
+}
+
+// Versioned lets the store of a table keep the versions of each row for a while,
+// so that a stream can be joined with the row of its time (KIP-889). Rows may be
+// that late; later ones are dropped. Joins and aggregations of such a table drop
+// what is not the latest row of its key (KIP-914). The table is not cached.
+func Versioned(history time.Duration) Option {
+	return option{setVersioned, func(o *options) { o.history = history }}
 }
 
 // Partitions fixes the partition count of a repartition topic. Without it there

@@ -20,11 +20,20 @@ type view[K, V any] struct {
 	// reader is to be connected to.
 	keep func(reader *step) []string
 	open func(e *op.Env) (op.Lookup[K, V], error)
+	// tell asks the changes to carry the old values. With force the rows are kept
+	// if that takes it. It reports whether the changes do.
+	tell      func(reader *step, force bool) bool
+	versioned bool // open answers as of a time, and changes can be late
 }
 
-// kept is the view of a table whose rows are always stored.
-func kept[K, V any](store string, open func(*op.Env) (op.Lookup[K, V], error)) view[K, V] {
-	return view[K, V]{keep: func(*step) []string { return []string{store} }, open: open}
+// kept is the view of a table whose rows are always stored. old is set if the
+// changes are to carry the old values.
+func kept[K, V any](store string, old *bool, open func(*op.Env) (op.Lookup[K, V], error)) view[K, V] {
+	return view[K, V]{
+		keep: func(*step) []string { return []string{store} },
+		open: open,
+		tell: func(*step, bool) bool { *old = true; return true },
+	}
 }
 
 func (t *Table[K, V]) failed() bool { return t == nil || t.out == nil }

@@ -24,15 +24,16 @@ func Aggregate[K, V, A any](e *Env, s State[K, A], fold Fold[K, V, A], next Next
 			return nil
 		}
 		e.Enter(s.Operator)
-		old, at, has, err := table.kv.GetAt(r.Key)
+		old, err := table.get(r.Key)
 		if err != nil {
-			return fail(s.Operator, processor.Process, err)
+			return err
 		}
-		agg, ok := fold(r.Key, r.Value, false, old, has)
-		if !has || r.Timestamp > at {
-			at = r.Timestamp
+		agg, ok := fold(r.Key, r.Value, false, old.value, old.ok)
+		at := r.Timestamp
+		if old.ok {
+			at = max(at, old.at)
 		}
-		return table.put(r.Key, row[A]{value: agg, ok: ok, at: at}, row[A]{value: old, ok: has}, r.Headers)
+		return table.put(r.Key, row[A]{value: agg, ok: ok, at: at}, old, r.Headers)
 	}, nil
 }
 
@@ -61,11 +62,11 @@ func Table[K, V any](e *Env, s State[K, V], next Next[K, Change[V]]) (Next[K, V]
 			return nil
 		}
 		e.Enter(s.Operator)
-		old, has, err := table.kv.Get(r.Key)
+		old, err := table.replaced(r.Key)
 		if err != nil {
-			return fail(s.Operator, processor.Process, err)
+			return err
 		}
-		return table.put(r.Key, row[V]{value: r.Value, ok: !r.NullValue, at: r.Timestamp}, row[V]{value: old, ok: has}, r.Headers)
+		return table.put(r.Key, row[V]{value: r.Value, ok: !r.NullValue, at: r.Timestamp}, old, r.Headers)
 	}, nil
 }
 

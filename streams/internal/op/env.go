@@ -18,10 +18,13 @@ import (
 type Next[K, V any] func(processor.Record[K, V]) error
 
 // Change is the value on the way between tables: the new value, absent if the
-// record says NullValue, and the one that it replaces.
+// record says NullValue, and the one that it replaces. Late says that the row
+// has a newer version already: it comes from a versioned table, and what only
+// wants the latest rows drops it (KIP-914).
 type Change[V any] struct {
 	New, Old V
 	HasOld   bool
+	Late     bool
 }
 
 // Env is what the operators of one task share.

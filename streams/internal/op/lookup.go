@@ -1,6 +1,9 @@
 package op
 
 import (
+	"math"
+
+	"github.com/weirstream/weir/statestore"
 	"github.com/weirstream/weir/streams/processor"
 	"github.com/weirstream/weir/streams/serde"
 )
@@ -9,8 +12,25 @@ import (
 // answers as of a time, every other as of now.
 type Lookup[K, V any] func(key K, asOf int64) (value V, at int64, ok bool, err error)
 
-// OpenRows returns the lookup of a table in a key-value store.
+// Now is the asOf that asks for the latest row.
+const Now int64 = math.MaxInt64
+
+// OpenRows returns the lookup of a table in a key-value or versioned store.
 func OpenRows[K, V any](e *Env, s State[K, V]) (Lookup[K, V], error) {
+	raw, err := e.Store(s.Store)
+	if err != nil {
+		return nil, fail(s.Operator, processor.Process, err)
+	}
+	if raw.Spec().Kind == statestore.KindVersioned {
+		versions, err := OpenVersioned(e, s.Store, s.Key, s.Value)
+		if err != nil {
+			return nil, fail(s.Operator, processor.Process, err)
+		}
+		return func(key K, asOf int64) (V, int64, bool, error) {
+			r, ok, err := versions.GetAsOf(key, asOf)
+			return r.Value, r.Timestamp, ok, err
+		}, nil
+	}
 	kv, err := OpenKeyValue(e, s.Store, s.Key, s.Value)
 	if err != nil {
 		return nil, fail(s.Operator, processor.Process, err)

@@ -16,6 +16,7 @@ type State[K, V any] struct {
 	Store    string
 	Key      serde.Serde[K]
 	Value    serde.Serde[V]
+	Old      bool // changes tell the old value, which those of a cached store do anyway
 }
 
 // changelog is the topic that serdes of a store are told.
@@ -61,6 +62,20 @@ func OpenWindow[K, V any](s processor.Stores, name string, key serde.Serde[K], v
 	return w, nil
 }
 
+// OpenVersioned returns a typed versioned store of a task.
+func OpenVersioned[K, V any](s processor.Stores, name string, key serde.Serde[K], value serde.Serde[V]) (statestore.Versioned[K, V], error) {
+	raw, err := s.Store(name)
+	if err != nil {
+		return nil, err
+	}
+	topic := changelog(s.ApplicationID(), name)
+	v, err := statestore.AsVersioned(raw, codec[K]{key, topic}, codec[V]{value, topic})
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", name, err)
+	}
+	return v, nil
+}
+
 // row is the value of a key, if there is one, and its time.
 type row[V any] struct {
 	value V
@@ -90,11 +105,14 @@ func onFlush[K, KR, V any](e *Env, operator string, next Next[KR, Change[V]], ke
 	}
 }
 
-// rows is the key-value store of an operator.
+// rows is the store of a table: key-value or versioned.
 type rows[K, V any] struct {
 	operator string
-	kv       statestore.KeyValue[K, V]
-	next     Next[K, Change[V]] // nil if the flush forwards
+	e        *Env
+	kv       statestore.KeyValue[K, V]  // nil if versioned
+	versions statestore.Versioned[K, V] // nil if not
+	next     Next[K, Change[V]]         // nil if the flush forwards
+	old      bool                       // next wants old values
 }
 
 func openTable[K, V any](e *Env, s State[K, V], next Next[K, Change[V]]) (*rows[K, V], error) {
@@ -102,30 +120,83 @@ func openTable[K, V any](e *Env, s State[K, V], next Next[K, Change[V]]) (*rows[
 	if err != nil {
 		return nil, fail(s.Operator, processor.Process, err)
 	}
-	kv, err := OpenKeyValue(e, s.Store, s.Key, s.Value)
-	if err != nil {
-		return nil, fail(s.Operator, processor.Process, err)
+	t := &rows[K, V]{operator: s.Operator, e: e, next: next, old: s.Old}
+	if raw.Spec().Kind == statestore.KindVersioned {
+		t.versions, err = OpenVersioned(e, s.Store, s.Key, s.Value)
+		return t, fail(s.Operator, processor.Process, err)
 	}
-	t := &rows[K, V]{operator: s.Operator, kv: kv, next: next}
-	if raw.Spec().Cached {
+	t.kv, err = OpenKeyValue(e, s.Store, s.Key, s.Value)
+	if err == nil && raw.Spec().Cached {
 		t.next = nil
-		err = kv.OnFlush(onFlush(e, s.Operator, next, func(c *statestore.Change[K, V]) K { return c.Key }))
+		err = t.kv.OnFlush(onFlush(e, s.Operator, next, func(c *statestore.Change[K, V]) K { return c.Key }))
 	}
 	return t, fail(s.Operator, processor.Process, err)
 }
 
-// put replaces the row of a key, or deletes it.
-func (t *rows[K, V]) put(key K, now, old row[V], h []processor.Header) error {
-	var err error
-	if now.ok {
-		err = t.kv.PutAt(key, now.value, now.at)
+// get returns the latest row of a key.
+func (t *rows[K, V]) get(key K) (r row[V], err error) {
+	if t.versions == nil {
+		r.value, r.at, r.ok, err = t.kv.GetAt(key)
 	} else {
-		err = t.kv.DeleteAt(key, now.at)
+		var v statestore.Row[K, V]
+		v, r.ok, err = t.versions.Get(key)
+		r.value, r.at = v.Value, v.Timestamp
 	}
-	if err != nil || t.next == nil {
+	return r, fail(t.operator, processor.Process, err)
+}
+
+// replaced returns the latest row of a key for the sake of those who want old
+// values, and nothing if nobody does or the cache remembers it.
+func (t *rows[K, V]) replaced(key K) (row[V], error) {
+	if t.next == nil || !t.old {
+		return row[V]{}, nil
+	}
+	return t.get(key)
+}
+
+// put replaces the row of a key, or deletes it. A versioned table does not take
+// what is older than its history.
+func (t *rows[K, V]) put(key K, now, old row[V], h []processor.Header) error {
+	change := Change[V]{New: now.value}
+	if t.old {
+		change.Old, change.HasOld = old.value, old.ok
+	}
+	stored, err := true, error(nil)
+	if t.versions == nil {
+		err = t.set(key, now)
+	} else {
+		stored, change.Late, err = t.add(key, now)
+	}
+	switch {
+	case err != nil:
 		return fail(t.operator, processor.Process, err)
+	case !stored:
+		t.e.Drop(Late)
+		return nil
+	case t.next == nil:
+		return nil
 	}
-	return forward(t.next, key, now, old, h)
+	return t.next(processor.Record[K, Change[V]]{
+		Key: key, Value: change, NullValue: !now.ok, Timestamp: now.at, Headers: h,
+	})
+}
+
+func (t *rows[K, V]) set(key K, now row[V]) error {
+	if !now.ok {
+		return t.kv.DeleteAt(key, now.at)
+	}
+	return t.kv.PutAt(key, now.value, now.at)
+}
+
+// add puts a version. It is late if there is a newer one.
+func (t *rows[K, V]) add(key K, now row[V]) (stored, late bool, err error) {
+	var until int64
+	if now.ok {
+		until, stored, err = t.versions.Put(key, now.value, now.at)
+	} else {
+		until, stored, err = t.versions.Delete(key, now.at)
+	}
+	return stored, until != statestore.Forever, err
 }
 
 // windowRows is the window store of an operator.
