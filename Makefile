@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 GO ?= go
 
-.PHONY: help build test short race lint arch docs plant bench examples conformance ci
+.PHONY: help build test short race lint arch docs plant fuzz bench examples conformance ci
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ docs: ## render the reference pages from the code
 
 plant: ## prove that the crash tests catch planted bugs
 	./scripts/plant
+
+fuzz: ## every fuzz target for five seconds
+	./scripts/fuzz
 
 bench: ## micro-benchmarks
 	$(GO) test -run '^$$' -bench . ./broker/... ./statestore/... ./internal/...
