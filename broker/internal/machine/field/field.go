@@ -40,6 +40,14 @@ func (r *Reader) take(n int, what string) []byte {
 	return out
 }
 
+// Int8 takes one byte.
+func (r *Reader) Int8() int8 {
+	if b := r.take(1, "int8"); b != nil {
+		return int8(b[0])
+	}
+	return 0
+}
+
 // Int16 takes two bytes.
 func (r *Reader) Int16() int16 {
 	if b := r.take(2, "int16"); b != nil {

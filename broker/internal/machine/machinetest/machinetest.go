@@ -24,6 +24,9 @@ type Subject struct {
 	// that the machine gave out.
 	Event func(t *rapid.T, answers []machine.Reply) any
 
+	// Answer draws how a send ends. It may be nil where the machine sends nothing.
+	Answer func(t *rapid.T, s machine.Send) (any, error)
+
 	// Record draws the key and value of a record that may stand in a log, broken ones included.
 	Record func(t *rapid.T) machine.Record
 
@@ -73,6 +76,7 @@ type driver struct {
 	answers []machine.Reply
 	log     []machine.Record
 	timers  map[machine.TimerKey]time.Time
+	sends   []machine.Send // under way
 	inputs  []step
 	effects []machine.Effects
 }
@@ -95,8 +99,12 @@ func (s Subject) run(t *rapid.T, check func(*driver, *rapid.T, any, machine.Effe
 	d := newDriver(s)
 	d.input(t, machine.Loaded{}, check)
 	for range rapid.IntRange(1, 40).Draw(t, "steps") {
-		if rapid.IntRange(0, 3).Draw(t, "what") == 0 {
+		switch what := rapid.IntRange(0, 5).Draw(t, "what"); {
+		case what == 0:
 			d.advance(t, check)
+			continue
+		case what <= 2 && len(d.sends) > 0:
+			d.deliver(t, check)
 			continue
 		}
 		d.input(t, s.Event(t, d.answers), check)
@@ -107,7 +115,7 @@ func (s Subject) run(t *rapid.T, check func(*driver, *rapid.T, any, machine.Effe
 func (d *driver) input(t *rapid.T, event any, check func(*driver, *rapid.T, any, machine.Effects)) {
 	in := machine.Input{Event: event}
 	switch event.(type) {
-	case machine.Loaded, machine.Fired:
+	case machine.Loaded, machine.Fired, machine.Answered:
 	default:
 		d.token++
 		in.Token = d.token
@@ -147,11 +155,21 @@ func (d *driver) take(t *rapid.T, fx machine.Effects) {
 		delete(d.waiting, r.Token)
 		d.answers = append(d.answers, r)
 	}
+	d.sends = append(d.sends, fx.Sends...)
 	for _, timer := range fx.Timers {
 		if delete(d.timers, timer.Key); !timer.At.IsZero() {
 			d.timers[timer.Key] = timer.At
 		}
 	}
+}
+
+// deliver ends one of the sends under way.
+func (d *driver) deliver(t *rapid.T, check func(*driver, *rapid.T, any, machine.Effects)) {
+	i := rapid.IntRange(0, len(d.sends)-1).Draw(t, "send")
+	s := d.sends[i]
+	d.sends = slices.Delete(d.sends, i, i+1)
+	value, err := d.Answer(t, s)
+	d.input(t, machine.Answered{Send: s, Value: value, Err: err}, check)
 }
 
 // assumes is the first law, as far as it can be seen from outside: a decision leaves durable state to
