@@ -101,8 +101,8 @@ func (l internalLog) Append(batches []byte, done func(err error)) {
 	l.p.Append(batches, partition.AppendRequest{Acks: -1, Timeout: appendTimeout, Internal: true, CurrentEpoch: -1}, appended(done))
 }
 
-// Check tells whether the log would take a batch.
-func (l internalLog) Check(batch record.Batch) error { return l.p.Check(batch) }
+// Check tells whether the log would take a batch or marker.
+func (l internalLog) Check(batch record.Batch, bumped bool) error { return l.p.Check(batch, bumped) }
 
 // appended turns a function into a completion.
 type appended func(err error)

@@ -86,10 +86,10 @@ func (t *transactions) WriteMarkers(w *txn.WriteMarkers, done func(errs []error)
 		case err != nil:
 			all.end(i, err)
 		case tp.Topic == metadata.ConsumerOffsets:
-			m := machine.Marker{ProducerID: w.ProducerID, ProducerEpoch: w.ProducerEpoch, CoordinatorEpoch: w.CoordinatorEpoch, Commit: w.Commit}
+			m := machine.Marker{ProducerID: w.ProducerID, ProducerEpoch: w.ProducerEpoch, CoordinatorEpoch: w.CoordinatorEpoch, Commit: w.Commit, Bumped: w.Bumped}
 			t.groups.runtime.Mark(tp.Partition, m, func(_ any, err error) { all.end(i, err) })
 		default:
-			request := partition.AppendRequest{Acks: partition.AcksAll, Timeout: appendTimeout, Internal: true, CurrentEpoch: -1, Token: i}
+			request := partition.AppendRequest{Acks: partition.AcksAll, Timeout: appendTimeout, Internal: true, Bumped: w.Bumped, CurrentEpoch: -1, Token: i}
 			p.Append(record.NewEndTxn(w.ProducerID, w.ProducerEpoch, control, now), request, all)
 		}
 	}

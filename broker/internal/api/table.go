@@ -59,6 +59,7 @@ func Table(d Deps) []route.Route {
 		data.DeleteRecords(d.Data),
 		txn.InitProducerID(d.Txn),
 		data.OffsetForLeaderEpoch(d.Data),
+		data.WriteTxnMarkers(d.Data),
 		group.TxnOffsetCommit(groups, images, may),
 		admin.DescribeConfigs(d.Admin),
 		admin.AlterConfigs(d.Admin),
@@ -68,6 +69,7 @@ func Table(d Deps) []route.Route {
 		admin.IncrementalAlterConfigs(d.Admin),
 		group.OffsetDelete(groups, images, may),
 		admin.DescribeCluster(d.Admin),
+		data.DescribeProducers(d.Data),
 		admin.DescribeTopicPartitions(d.Admin),
 	}
 	return table

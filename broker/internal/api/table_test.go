@@ -26,6 +26,7 @@ import (
 	"github.com/weirstream/weir/broker/internal/metadata"
 	"github.com/weirstream/weir/broker/internal/partition"
 	"github.com/weirstream/weir/broker/internal/quota"
+	txns "github.com/weirstream/weir/broker/internal/txn"
 	"github.com/weirstream/weir/broker/internal/wire"
 	"github.com/weirstream/weir/internal/config"
 	"github.com/weirstream/weir/internal/env"
@@ -36,7 +37,7 @@ func kafka() map[int16][2]int16 {
 	return map[int16][2]int16{
 		0: {0, 13}, 1: {4, 18}, 2: {1, 11}, 3: {0, 13}, 8: {2, 10}, 9: {1, 10}, 10: {0, 6}, 11: {0, 9}, 12: {0, 4},
 		13: {0, 5}, 14: {0, 5}, 15: {0, 6}, 16: {0, 5}, 18: {0, 4}, 19: {2, 7}, 20: {1, 6}, 21: {0, 2}, 22: {0, 5},
-		23: {2, 4}, 28: {0, 5}, 32: {1, 4}, 33: {0, 2}, 35: {1, 5}, 37: {0, 3}, 42: {0, 2}, 44: {0, 1}, 47: {0, 0}, 60: {0, 2}, 75: {0, 0},
+		23: {2, 4}, 27: {1, 2}, 28: {0, 5}, 32: {1, 4}, 33: {0, 2}, 35: {1, 5}, 37: {0, 3}, 42: {0, 2}, 44: {0, 1}, 47: {0, 0}, 60: {0, 2}, 61: {0, 0}, 75: {0, 0},
 	}
 }
 
@@ -66,6 +67,21 @@ func (nothing) Query(int32, any) (any, error) {
 
 func (nothing) Submit(_ int32, _ any, done coordinator.Done) { done(nil, kerr.NotCoordinator) }
 
+// noTransactions coordinate nothing and end nothing.
+type noTransactions struct{}
+
+func (noTransactions) AddPartitions(_ *txns.AddPartitions, done func([]error, error)) {
+	done(nil, kerr.NotCoordinator)
+}
+
+func (noTransactions) WriteMarkers(w *txns.WriteMarkers, done func([]error)) {
+	errs := make([]error, len(w.Partitions))
+	for i := range errs {
+		errs[i] = kerr.UnknownTopicOrPartition
+	}
+	done(errs)
+}
+
 type noPartitions struct{}
 
 func (noPartitions) Partition(string, int32) (*partition.Partition, error) {
@@ -94,7 +110,7 @@ func emptyDeps(t *testing.T) Deps {
 	log, may := slog.New(slog.DiscardHandler), auth.AllowAll{}
 	return Deps{
 		Data: data.Deps{
-			Image: images, Partitions: noPartitions{}, Authorizer: may, Quota: quota.Unlimited{}, Clock: env.RealClock(),
+			Image: images, Partitions: noPartitions{}, Transactions: noTransactions{}, Authorizer: may, Quota: quota.Unlimited{}, Clock: env.RealClock(),
 			Logger: log, Random: mathrand.Int32,
 		},
 		Admin: admin.Deps{

@@ -19,7 +19,7 @@ import (
 type sink struct{}
 
 func (sink) Append(_ []byte, done func(error))             { done(nil) }
-func (sink) Check(record.Batch) error                      { return nil }
+func (sink) Check(record.Batch, bool) error                { return nil }
 func (sink) Read(from int64, _ int) ([]byte, int64, error) { return nil, from, nil }
 func (sink) StartOffset() int64                            { return 0 }
 func (sink) EndOffset() int64                              { return 0 }

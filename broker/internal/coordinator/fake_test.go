@@ -62,7 +62,7 @@ func (l *fakeLog) Append(batches []byte, done func(error)) {
 	done(err)
 }
 
-func (l *fakeLog) Check(record.Batch) error {
+func (l *fakeLog) Check(record.Batch, bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.checkErr

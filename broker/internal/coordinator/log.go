@@ -14,9 +14,9 @@ type Log interface {
 	// unknown.
 	Append(batches []byte, done func(err error))
 
-	// Check tells whether the log as it is now would take a batch of a producer or a marker. The error
-	// is what a client may be answered.
-	Check(batch record.Batch) error
+	// Check tells whether the log as it is now would take a marker; bumped as in machine.Marker. The
+	// error is what a client may be answered.
+	Check(marker record.Batch, bumped bool) error
 
 	// Read returns whole batches from the one that holds the offset onwards, about maxBytes but at
 	// least one, up to EndOffset whatever the high watermark is, and the offset after them. The

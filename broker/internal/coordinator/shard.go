@@ -105,7 +105,7 @@ func (s *shard) mark(m machine.Marker, done Done) {
 	s.mu.Lock()
 	err := s.admit()
 	if err == nil {
-		err = s.log.Check(batch)
+		err = s.log.Check(batch, m.Bumped)
 	}
 	if err != nil {
 		s.mu.Unlock()

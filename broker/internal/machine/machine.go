@@ -40,6 +40,7 @@ type Marker struct {
 	ProducerEpoch    int16
 	CoordinatorEpoch int32
 	Commit           bool
+	Bumped           bool // the epoch is one beyond that of the transaction's records (KIP-890); not in the log
 }
 
 // Input is one thing to decide on. Token is whom the machine must answer, now or in a later

@@ -21,6 +21,7 @@ type AppendRequest struct {
 	Acks           int16
 	Timeout        time.Duration // how long acks=all may take
 	Internal       bool          // the broker's own batches: several at once, control batches, no timestamp rules
+	Bumped         bool          // markers carry an epoch later than that of the transaction (KIP-890)
 	CurrentEpoch   int32         // the leader epoch the caller believes in; -1 for any
 	ProduceVersion int16
 	Token          int // handed back to the Completion
@@ -166,7 +167,7 @@ func (p *Partition) checkProducers(b record.Batch, r AppendRequest) (producer.Du
 		if one, rest, err = record.Split(rest); err != nil {
 			return producer.Duplicate{}, false, kerr.InvalidRecord
 		}
-		if _, _, err = p.producers.Check(one, producer.Coordinator); err != nil {
+		if _, _, err = p.producers.Check(one, coordinated(r.Bumped)); err != nil {
 			return producer.Duplicate{}, false, err
 		}
 	}
@@ -174,12 +175,19 @@ func (p *Partition) checkProducers(b record.Batch, r AppendRequest) (producer.Du
 }
 
 // Check tells whether a batch or marker of a coordinator would be appended now, as far as its producer
-// is concerned. The error is one that Append would answer.
-func (p *Partition) Check(b record.Batch) error {
+// is concerned; bumped as in AppendRequest. The error is one that Append would answer.
+func (p *Partition) Check(b record.Batch, bumped bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, _, err := p.producers.Check(b, producer.Coordinator)
+	_, _, err := p.producers.Check(b, coordinated(bumped))
 	return err
+}
+
+func coordinated(bumped bool) producer.Origin {
+	if bumped {
+		return producer.Bumped
+	}
+	return producer.Coordinator
 }
 
 // arm sees to it that the timer fires no later than at the deadline. The caller holds the mutex.

@@ -29,6 +29,7 @@ type Origin int
 const (
 	Client      Origin = iota // epoch and sequence
 	Coordinator               // epoch only: offset commits and markers carry no sequence
+	Bumped                    // as Coordinator; a marker is of a later epoch than the transaction that it ends (KIP-890)
 )
 
 // batch is what is kept of one appended batch.
@@ -106,7 +107,7 @@ type Duplicate struct {
 // Check tells whether a batch may be appended next. When dup is true it is one of the producer's
 // last batches again and must not be appended; its place is returned. A refusal is a *kerr.Error:
 // OUT_OF_ORDER_SEQUENCE_NUMBER for a gap or an older repetition, INVALID_PRODUCER_EPOCH for an
-// epoch before the known one, INVALID_TXN_STATE for a plain write inside a transaction,
+// epoch before the known one or a marker that comes too late, INVALID_TXN_STATE for a plain write inside a transaction,
 // TRANSACTION_COORDINATOR_FENCED for a marker of an older coordinator. Batches without a producer
 // always pass. Check changes nothing.
 func (s *State) Check(b record.Batch, origin Origin) (d Duplicate, dup bool, err error) {
@@ -126,7 +127,7 @@ func (s *State) Check(b record.Batch, origin Origin) (d Duplicate, dup bool, err
 		return d, false, kerr.InvalidProducerEpoch
 	}
 	if b.IsControl() {
-		return d, false, e.checkMarker(b)
+		return d, false, e.checkMarker(b, origin)
 	}
 	if origin == Client {
 		if err := e.checkSequence(b); err != nil {
@@ -161,7 +162,13 @@ func (e *entry) find(b record.Batch) (Duplicate, bool) {
 	return Duplicate{}, false
 }
 
-func (e *entry) checkMarker(b record.Batch) error {
+// checkMarker refuses a marker of the past: of an older coordinator, or one that has ended an earlier
+// transaction and comes again, when the producer has begun the next one in the marker's own epoch. At
+// the last epoch there is no later one.
+func (e *entry) checkMarker(b record.Batch, origin Origin) error {
+	if origin == Bumped && b.ProducerEpoch() == e.epoch && e.txnFirst != none && e.epoch != math.MaxInt16 {
+		return kerr.InvalidProducerEpoch
+	}
 	c, err := b.Control()
 	if err != nil {
 		return kerr.InvalidRecord

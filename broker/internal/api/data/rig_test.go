@@ -48,6 +48,19 @@ type transactions struct {
 	mu     sync.Mutex
 	events []*txn.AddPartitions
 	dones  []func([]error, error)
+
+	markers []*txn.WriteMarkers
+	mark    func(tp txn.TopicPartition) error // the outcome of a marker
+}
+
+// WriteMarkers keeps what is to be written, and answers.
+func (t *transactions) WriteMarkers(w *txn.WriteMarkers, done func([]error)) {
+	t.markers = append(t.markers, w)
+	errs := make([]error, len(w.Partitions))
+	for i, tp := range w.Partitions {
+		errs[i] = t.mark(tp)
+	}
+	done(errs)
 }
 
 // AddPartitions keeps the question.
@@ -101,6 +114,7 @@ func newRig(t testing.TB, fs env.FS, path string) *rig {
 	}
 	r.table = []route.Route{
 		Produce(r.deps), Fetch(r.deps), ListOffsets(r.deps), DeleteRecords(r.deps), OffsetForLeaderEpoch(r.deps),
+		WriteTxnMarkers(r.deps), DescribeProducers(r.deps),
 		APIVersions(func() []route.Route { return r.table }, func() ([]Feature, int64) { return Features(), 5 }),
 	}
 	return r

@@ -16,6 +16,9 @@ type Transactions interface {
 	// AddPartitions asks the coordinator of a transactional id. done is called once, from any goroutine,
 	// with one error for each partition or one for all.
 	AddPartitions(e *txn.AddPartitions, done func(errs []error, err error))
+	// WriteMarkers ends a transaction on partitions of this broker. done is called once, from any
+	// goroutine, when every marker is durable or refused, with one error for each partition.
+	WriteMarkers(w *txn.WriteMarkers, done func(errs []error))
 }
 
 // The Produce versions of clients that know TRANSACTION_ABORTABLE, and of those that leave it to the

@@ -43,7 +43,7 @@ func (l *log) Append(batches []byte, done func(error)) {
 	done(nil)
 }
 
-func (l *log) Check(record.Batch) error { return nil }
+func (l *log) Check(record.Batch, bool) error { return nil }
 
 func (l *log) Read(from int64, _ int) ([]byte, int64, error) {
 	if l.hold != nil {
