@@ -1,10 +1,10 @@
 // Package pebble is the engine that keeps state on disk in Pebble databases,
 // one for each task.
 //
-// It writes no log of its own, since the changelog topic is one: what was
-// applied becomes durable when a memtable fills up and when the DB closes. After
-// a crash a DB is where some earlier apply had left it, whole, and its position
-// says from where to restore.
+// Its own log is written but not synced, since the changelog topic is one: what
+// was applied outlives the process, and a power cut once a memtable fills up or
+// the DB closes. After a power cut a DB is where some earlier apply had left it,
+// whole, and its position says from where to restore.
 package pebble
 
 import (
@@ -84,8 +84,7 @@ func (e *engine) Open(dir string) (statestore.DB, error) {
 	cache := e.acquire()
 	po := &pebble.Options{
 		Cache:                       cache,
-		DisableWAL:                  true,
-		FS:                          o.FS,
+		FS:                          looseFS{o.FS},
 		FormatMajorVersion:          pebble.FormatNewest,
 		Lock:                        lock,
 		EventListener:               listener(o.Logger),
@@ -98,7 +97,7 @@ func (e *engine) Open(dir string) (statestore.DB, error) {
 	for i := range po.Levels {
 		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
-	inner, err := pebble.Open(dir, po)
+	inner, err := openInner(dir, po)
 	if err != nil {
 		e.release()
 		return nil, errors.Join(fmt.Errorf("open state directory %s: %w", dir, err), lock.Close())
@@ -246,7 +245,7 @@ func (d *db) apply(b *statestore.Batch, positions map[string]int64) (err error) 
 	if err != nil {
 		return err
 	}
-	return batch.Commit(pebble.NoSync)
+	return batch.Commit(pebble.Sync) // to the operating system, see looseFS
 }
 
 // Position implements statestore.DB.

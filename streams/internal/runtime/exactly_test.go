@@ -29,7 +29,7 @@ type vault struct {
 	epoch      int // of the producer that may write
 	generation int // of the group
 	faults     *faults
-	restored   int // rows that were read from changelogs
+	reread     int // rows that were read from changelogs
 }
 
 type row struct {
@@ -346,7 +346,7 @@ func (l *vaultLog) Restored(_ context.Context, wait time.Duration, limit int) (g
 		for tp, at := range l.restoring {
 			if f := l.read(tp, at, limit); f.Next >= 0 {
 				l.restoring[tp] = f.Next
-				l.vault.restored += len(f.Messages)
+				l.reread += len(f.Messages)
 				got = append(got, f)
 			}
 		}
@@ -532,8 +532,8 @@ func TestExactlyOnceWhateverFails(t *testing.T) {
 		p := newPromise(t, newVault())
 		p.drive()
 		p.check("undisturbed")
-		if steps = p.vault.faults.seen; p.ran != 1 || p.vault.restored != 0 {
-			t.Errorf("ran %d times and restored %d records undisturbed", p.ran, p.vault.restored)
+		if steps = p.vault.faults.seen; p.ran != 1 || p.vault.reread != 0 {
+			t.Errorf("ran %d times and restored %d records undisturbed", p.ran, p.vault.reread)
 		}
 	})
 	polls := 0
@@ -575,7 +575,7 @@ func TestExactlyOnceWithManyFailures(t *testing.T) {
 			p.drive()
 			p.check(fmt.Sprintf("seed %d", seed))
 			runs += p.ran
-			restored += p.vault.restored
+			restored += p.vault.reread
 		})
 		if t.Failed() {
 			return
