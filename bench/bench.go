@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,6 +28,7 @@ type Load struct {
 	Acks       int16         // 1, -1
 	Warm       time.Duration // load before counting begins
 	Duration   time.Duration // counted; 0 is 5 s
+	Bytes      int64         // counting ends early after that many, of batches; 0 is no end
 	Rate       int           // records a second, for EndToEnd
 	FetchBytes int           // asked for of a partition; 0 is 1 MiB
 	Together   int           // partitions in one Fetch request; 0 is 1
@@ -59,6 +62,19 @@ type Result struct {
 	CPU                      time.Duration // of the broker, user and system
 	RSS                      int64         // of the broker at the end, bytes
 	Latency                  Histogram
+	Value                    float64 // of a row that measures one thing
+}
+
+// add takes another run of the same load into the result.
+func (r *Result) add(more *Result) {
+	r.Records += more.Records
+	r.Requests += more.Requests
+	r.Bytes += more.Bytes
+	r.Elapsed += more.Elapsed
+	r.CPU += more.CPU
+	r.RSS = max(r.RSS, more.RSS)
+	r.Latency.Merge(&more.Latency)
+	r.Value = more.Value
 }
 
 // PerSecond is records a second.
@@ -76,7 +92,7 @@ func (r *Result) CPUPerGB() float64 { return r.CPU.Seconds() / float64(r.Bytes) 
 // String is the result on one line.
 func (r *Result) String() string {
 	if r.Records == 0 {
-		return "nothing"
+		return fmt.Sprintf("%.0f", r.Value)
 	}
 	return fmt.Sprintf("%.3f M rec/s  %.0f req/s  %.1f MB/s  cpu %.3f s/M  %.3f s/GB  %.2f us/req  %.2f cores  p50 %v p99 %v p99.9 %v  rss %d MB",
 		r.PerSecond()/1e6, float64(r.Requests)/r.Elapsed.Seconds(), r.BytesPerSecond()/1e6, r.CPUPerMillion(), r.CPUPerGB(),
@@ -88,34 +104,75 @@ func (r *Result) String() string {
 var errRefused = errors.New("the broker refused a request")
 
 // window tells the goroutines of a load when counting begins and when all ends.
-type window struct{ from, to time.Time }
-
-func newWindow(l *Load) window {
-	from := time.Now().Add(l.Warm)
-	return window{from, from.Add(l.Duration)}
+type window struct {
+	from time.Time
+	to   atomic.Int64  // nanoseconds after from
+	left atomic.Int64  // bytes until counting ends early
+	full chan struct{} // closed when it does
 }
 
-func (w window) counts(t time.Time) bool { return t.After(w.from) && t.Before(w.to) }
+func newWindow(l *Load) *window {
+	w := &window{from: time.Now().Add(l.Warm), full: make(chan struct{})}
+	w.to.Store(int64(l.Duration))
+	w.left.Store(math.MaxInt64)
+	if l.Bytes > 0 {
+		w.left.Store(l.Bytes)
+	}
+	return w
+}
+
+func (w *window) counts(t time.Time) bool { return t.After(w.from) && !w.over(t) }
+
+func (w *window) over(t time.Time) bool { return int64(t.Sub(w.from)) > w.to.Load() }
+
+// take counts bytes at a moment at which counts holds.
+func (w *window) take(n int, at time.Time) {
+	if left := w.left.Add(-int64(n)); left <= 0 && left+int64(n) > 0 {
+		w.to.Store(int64(at.Sub(w.from)))
+		close(w.full)
+	}
+}
+
+// elapsed is how long was counted; known once it is over.
+func (w *window) elapsed() time.Duration { return time.Duration(w.to.Load()) }
+
+// end waits until counting ends.
+func (w *window) end(ctx context.Context) error {
+	timer := time.NewTimer(time.Until(w.from.Add(w.elapsed())))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-w.full:
+	case <-timer.C:
+	}
+	return nil
+}
 
 // watch measures the broker over the window and waits for its end.
-func (w window) watch(ctx context.Context, pid int) (cpu time.Duration, rss int64, err error) {
+func (w *window) watch(ctx context.Context, pid int, r *Result) error {
 	if err := pause(ctx, time.Until(w.from)); err != nil {
-		return 0, 0, err
+		return err
 	}
+	var before time.Duration
+	var err error
+	if pid != 0 {
+		if before, err = cpuTime(pid); err != nil {
+			return err
+		}
+	}
+	if err := w.end(ctx); err != nil {
+		return err
+	}
+	r.Elapsed = w.elapsed()
 	if pid == 0 {
-		return 0, 0, nil
-	}
-	before, err := cpuTime(pid)
-	if err != nil {
-		return 0, 0, err
-	}
-	if err := pause(ctx, time.Until(w.to)); err != nil {
-		return 0, 0, err
+		return nil
 	}
 	after, err := cpuTime(pid)
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
-	rss, err = residentBytes(pid)
-	return after - before, rss, err
+	r.CPU = after - before
+	r.RSS, err = residentBytes(pid)
+	return err
 }

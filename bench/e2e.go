@@ -21,15 +21,12 @@ func EndToEnd(ctx context.Context, l Load) (*Result, error) {
 	if err := prepare(ctx, &l); err != nil {
 		return nil, err
 	}
-	r := &Result{Elapsed: l.Duration}
+	r := new(Result)
 	f := &flow{load: &l, window: newWindow(&l), began: time.Now(), gap: time.Second / time.Duration(l.Rate), free: make(chan struct{}, l.Depth)}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return f.send(ctx) })
 	g.Go(func() error { return f.receive(ctx, &r.Latency) })
-	g.Go(func() (err error) {
-		r.CPU, r.RSS, err = f.window.watch(ctx, l.PID)
-		return err
-	})
+	g.Go(func() error { return f.window.watch(ctx, l.PID, r) })
 	err := g.Wait()
 	r.Records = int64(r.Latency.n)
 	r.Requests, r.Bytes = r.Records, r.Records*int64(l.Value)
@@ -42,7 +39,7 @@ const most = 64
 // flow is one stream of records: the n-th is due n gaps after its beginning and has offset n.
 type flow struct {
 	load   *Load
-	window window
+	window *window
 	began  time.Time
 	gap    time.Duration
 	sent   atomic.Int64
@@ -81,7 +78,7 @@ func (f *flow) send(ctx context.Context) error {
 		}
 		n += k
 		f.sent.Store(n)
-		if now.After(f.window.to) {
+		if f.window.over(now) {
 			f.ended.Store(true)
 			return pause(ctx, time.Second) // the last answers come
 		}

@@ -23,11 +23,8 @@ func Fetch(ctx context.Context, l Load, filled Filled) (*Result, error) {
 		readers[i] = newReader(&l, w, filled, i)
 		g.Go(func() error { return readers[i].run(ctx, l.Addr) })
 	}
-	r := &Result{Elapsed: l.Duration}
-	g.Go(func() (err error) {
-		r.CPU, r.RSS, err = w.watch(ctx, l.PID)
-		return err
-	})
+	r := new(Result)
+	g.Go(func() error { return w.watch(ctx, l.PID, r) })
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
@@ -59,7 +56,7 @@ func Fill(ctx context.Context, l Load, perPartition int) (Filled, error) {
 		return f, err
 	}
 	defer func() { _ = conn.Close() }()
-	s := newSender(&l, window{}, 0)
+	s := newSender(&l, nil, 0)
 	answer := make([]byte, s.acked)
 	for range f.Batches {
 		for p := range l.Partitions {
@@ -80,7 +77,7 @@ func Fill(ctx context.Context, l Load, perPartition int) (Filled, error) {
 // reader is one connection that fetches.
 type reader struct {
 	load   *Load
-	window window
+	window *window
 	filled Filled
 	parts  []fetchPart
 	buf    []byte
@@ -89,7 +86,7 @@ type reader struct {
 	latency         Histogram
 }
 
-func newReader(l *Load, w window, filled Filled, i int) *reader {
+func newReader(l *Load, w *window, filled Filled, i int) *reader {
 	r := &reader{load: l, window: w, filled: filled}
 	for j := range l.Together {
 		r.parts = append(r.parts, fetchPart{index: int32((i*l.Together + j) % l.Partitions)})
@@ -111,7 +108,7 @@ func (r *reader) run(ctx context.Context, addr string) error {
 	var frame []byte
 	for {
 		now := time.Now()
-		if now.After(r.window.to) {
+		if r.window.over(now) {
 			return nil
 		}
 		frame = appendFetch(frame[:0], r.load.Topic, r.parts, 500, 1, r.load.FetchBytes)
@@ -130,6 +127,7 @@ func (r *reader) run(ctx context.Context, addr string) error {
 		if done := time.Now(); r.window.counts(done) {
 			r.requests++
 			r.bytes += n
+			r.window.take(int(n), done)
 			r.latency.Add(done.Sub(now))
 		}
 	}

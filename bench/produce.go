@@ -28,11 +28,8 @@ func Produce(ctx context.Context, l Load) (*Result, error) {
 		senders[i] = newSender(&l, w, i)
 		g.Go(func() error { return senders[i].run(ctx, l.Addr) })
 	}
-	r := &Result{Elapsed: l.Duration}
-	g.Go(func() (err error) {
-		r.CPU, r.RSS, err = w.watch(ctx, l.PID)
-		return err
-	})
+	r := new(Result)
+	g.Go(func() error { return w.watch(ctx, l.PID, r) })
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
@@ -49,7 +46,7 @@ func Produce(ctx context.Context, l Load) (*Result, error) {
 // sender is one connection that produces. It does not write and read at once:
 // with a window of small answers neither side waits for long.
 type sender struct {
-	window window
+	window *window
 	ring   []byte // frames, twice, so that any run of them is one slice
 	starts []int  // of the frames in ring
 	frames int    // in the ring once
@@ -57,6 +54,7 @@ type sender struct {
 	burst  int
 	code   int // where an answer has its error code
 	acked  int // the length of an answer
+	batch  int // bytes of a batch
 
 	requests int64
 	latency  Histogram
@@ -65,9 +63,10 @@ type sender struct {
 // ringBytes is how much different data a connection sends before it repeats itself.
 const ringBytes = 2 << 20
 
-func newSender(l *Load, w window, i int) *sender {
+func newSender(l *Load, w *window, i int) *sender {
 	s := &sender{window: w, depth: l.Depth, burst: l.Burst, code: produceError(l.Topic), acked: produceError(l.Topic) + 2 + 8 + 8 + 8 + 4}
 	batch := NewBatch(l.Value, l.BatchBytes, uint64(i))
+	s.batch = len(batch.Bytes)
 	s.frames = l.Partitions
 	for s.frames < l.Depth || s.frames*len(batch.Bytes) < ringBytes/l.Conns && s.frames < 4*l.Depth {
 		s.frames += l.Partitions
@@ -94,7 +93,7 @@ func (s *sender) run(ctx context.Context, addr string) error {
 	next, flying, oldest := 0, 0, 0
 	for {
 		now := time.Now()
-		if now.After(s.window.to) {
+		if s.window.over(now) {
 			return nil
 		}
 		for flying+s.burst <= s.depth {
@@ -121,6 +120,7 @@ func (s *sender) run(ctx context.Context, addr string) error {
 			if s.window.counts(now) {
 				s.requests++
 				s.latency.Add(now.Sub(sent[oldest]))
+				s.window.take(s.batch, now)
 			}
 			oldest = (oldest + 1) % s.depth
 			flying--

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/weirstream/weir/internal/env"
 )
 
 // Report is what a whole comparison needs.
@@ -18,155 +20,204 @@ type Report struct {
 	Dir       string // for data; what a run made there is removed after it
 	Only      string // rows whose name contains it; "" is all
 	Warm      time.Duration
-	Duration  time.Duration
-	Log       io.Writer // progress
+	Duration  time.Duration // counted of a round
+	Rounds    int           // of each row, ours, the ceiling and Kafka taking turns
+	Log       io.Writer     // progress
 }
 
-// Row is one workload and what it is held to; a target of 0 is none. Ratios of
-// throughput are ours over theirs, and so are those of CPU and latency.
+// A Row is one line of the comparison. Each of its sides measures one contender; a nil side, or one
+// that returns ErrNoKafka, leaves that contender out.
 type Row struct {
-	Name     string
-	Fsync    bool // ours syncs before it answers; the others never do
-	load     Load
-	run      func(context.Context, Load) (*Result, error)
-	noNull   bool
-	latency  bool
-	perNull  float64 // throughput at least
-	perKafka float64 // throughput at least
-	cpuKafka float64 // CPU for a record at most
-	p50, p99 float64 // of Kafka's at most
-	Ours     *Result
-	Null     *Result
-	Kafka    *Result
+	Section string
+	Name    string
+	Mode    string // durability of ours; the others never sync
+	ceiling string // what the side null is, where it is not the null broker
+	once    bool   // one round is enough
+	ours    side
+	null    side
+	kafka   side
+	checks  []check
+
+	Ours, Null, Kafka *Result
 }
 
-// rows are the workloads of a report.
-func rows() []*Row {
-	fetch := func(fill int) func(context.Context, Load) (*Result, error) {
-		return func(ctx context.Context, l Load) (*Result, error) {
-			filled, err := Fill(ctx, l, fill)
-			if err != nil {
-				return nil, err
-			}
-			return Fetch(ctx, l, filled)
-		}
-	}
-	const kb16, kb64, mb = 16 << 10, 64 << 10, 1_000_000
-	return []*Row{
-		{Name: "produce 100 B, 64 KB batches, 4 partitions", run: Produce, load: Load{BatchBytes: kb64}, perNull: .65, perKafka: 2.5, cpuKafka: .35},
-		{Name: "produce 100 B, 64 KB batches, 12 partitions", run: Produce, load: Load{BatchBytes: kb64, Partitions: 12}, perNull: .65, perKafka: 2.5, cpuKafka: .35},
-		{Name: "produce 100 B, 16 KB batches", run: Produce, load: Load{BatchBytes: kb16}, perNull: .65, perKafka: 2, cpuKafka: .4},
-		{Name: "produce 1 KB, 1 MB batches", run: Produce, load: Load{Value: 1000, BatchBytes: mb, Depth: 2}, perNull: .7, perKafka: 1.3, cpuKafka: .6},
-		{Name: "produce one record a request, 32 connections", run: Produce, load: Load{Conns: 32, Depth: 16, Burst: 16}, noNull: true, perKafka: 4, cpuKafka: .25},
-		{Name: "produce 100 B, 64 KB batches, 64 producers, acks=all", Fsync: true, run: Produce, load: Load{BatchBytes: kb64, Conns: 64, Depth: 1, Acks: -1}, noNull: true, perKafka: 1.2},
-		{Name: "produce 100 B, 16 KB batches, 64 producers, acks=all", Fsync: true, run: Produce, load: Load{BatchBytes: kb16, Conns: 64, Depth: 1, Acks: -1}, noNull: true, perKafka: 1.2},
-		{Name: "fetch 1 MiB at a time, 64 KB batches, 2 connections", run: fetch(128 << 20), load: Load{BatchBytes: kb64, Conns: 2}, perNull: .75, perKafka: 1.2, cpuKafka: .8},
-		{Name: "fetch 1,000 partitions, 4 KB of each", run: fetch(64 << 10), load: Load{BatchBytes: 4 << 10, Partitions: 1000, Together: 1000, FetchBytes: 4 << 10, Conns: 2}, noNull: true, perKafka: 3},
-		{Name: "end to end, 1,000 records/s, acks=all", run: EndToEnd, load: Load{Rate: 1000}, noNull: true, latency: true, p50: 1, p99: .4},
-		{Name: "end to end, 10,000 records/s, acks=all", run: EndToEnd, load: Load{Rate: 10_000}, noNull: true, latency: true, p50: 1, p99: .4},
-	}
-}
+// side measures one contender of a row.
+type side func(ctx context.Context, s *stage) (*Result, error)
 
-// Run measures every row: ours, the null broker and Apache Kafka one after the
-// other. A broker is started once for its rows and is warm when it counts.
+// Run measures every row, round by round: ours, the ceiling and Apache Kafka one after the other.
+// A broker is started once and is warm when it counts.
 func (r *Report) Run(ctx context.Context) ([]*Row, error) {
-	var chosen []*Row
-	for _, row := range rows() {
-		if strings.Contains(row.Name, r.Only) {
-			chosen = append(chosen, row)
-		}
-	}
 	dir, err := os.MkdirTemp(r.Dir, "bench-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	b, err := r.start(ctx, dir)
-	defer b.stop()
-	if err != nil {
-		return nil, err
-	}
-	for _, row := range chosen {
-		ours := b.pagecache
-		if row.Fsync {
-			ours = b.fsync
-		}
-		if row.Ours, err = r.measure(ctx, row, ours); err != nil {
-			return nil, err
-		}
-		if !row.noNull {
-			if row.Null, err = r.measure(ctx, row, b.null); err != nil {
-				return nil, err
-			}
-		}
-		if b.kafka == nil {
+	s := &stage{report: r, dir: dir, brokers: map[string]*Broker{}, footprints: map[string]*footprint{}}
+	defer s.stop()
+	var done []*Row
+	for _, row := range rows() {
+		if !strings.Contains(row.Name, r.Only) {
 			continue
 		}
-		if row.Kafka, err = r.measure(ctx, row, b.kafka); err != nil {
-			return nil, err
+		rounds := max(r.Rounds, 1)
+		if row.once {
+			rounds = 1
 		}
+		for range rounds {
+			if err := s.round(ctx, row); err != nil {
+				return nil, fmt.Errorf("%s: %w", row.Name, err)
+			}
+		}
+		done = append(done, row)
 	}
-	return chosen, nil
+	return done, nil
 }
 
-// contenders are the brokers of a report.
-type contenders struct{ pagecache, fsync, null, kafka *Broker }
-
-func (c *contenders) stop() {
-	for _, b := range []*Broker{c.pagecache, c.fsync, c.null, c.kafka} {
-		if b != nil {
-			b.Stop()
-		}
-	}
+// stage holds the brokers of a run.
+type stage struct {
+	report     *Report
+	dir        string
+	brokers    map[string]*Broker
+	footprints map[string]*footprint
+	topics     int // made so far
 }
 
-func (r *Report) start(ctx context.Context, dir string) (*contenders, error) {
-	c := &contenders{}
+// round lets every side of a row run once.
+func (s *stage) round(ctx context.Context, row *Row) error {
 	for _, one := range []struct {
-		name   string
-		broker **Broker
-		start  func(dir string) (*Broker, error)
-	}{
-		{"pagecache", &c.pagecache, func(dir string) (*Broker, error) {
-			return StartOurs(ctx, r.Program, dir, "weir.durability=pagecache")
-		}},
-		{"fsync", &c.fsync, func(dir string) (*Broker, error) { return StartOurs(ctx, r.Program, dir, "weir.durability=fsync") }},
-		{"null", &c.null, func(dir string) (*Broker, error) { return StartNull(ctx, r.Program, dir) }},
-		{"kafka", &c.kafka, func(dir string) (*Broker, error) { return StartKafka(ctx, r.KafkaLibs, dir) }},
-	} {
-		at := filepath.Join(dir, one.name)
-		if err := os.Mkdir(at, 0o750); err != nil {
-			return c, err
+		name string
+		side side
+		into **Result
+	}{{"weir", row.ours, &row.Ours}, {"ceiling", row.null, &row.Null}, {"kafka", row.kafka, &row.Kafka}} {
+		if one.side == nil {
+			continue
 		}
-		b, err := one.start(at)
+		if err := s.enough(); err != nil {
+			return err
+		}
+		result, err := one.side(ctx, s)
 		if errors.Is(err, ErrNoKafka) {
-			_, _ = fmt.Fprintf(r.Log, "kafka: left out: %v\n", err)
+			_, _ = fmt.Fprintf(s.report.Log, "%-52s %-7s left out: %v\n", row.Name, one.name, err)
 			continue
 		}
 		if err != nil {
-			return c, err
+			return fmt.Errorf("%s: %w", one.name, err)
 		}
-		*one.broker = b
+		_, _ = fmt.Fprintf(s.report.Log, "%-52s %-7s %s\n", row.Name, one.name, result)
+		if *one.into == nil {
+			*one.into = new(Result)
+		}
+		(*one.into).add(result)
 	}
-	return c, nil
+	return nil
 }
 
-// memory is what is touched before a run, which makes about as much page cache.
-const memory = 2 << 30
+// diskLeft is how much a row may write, and what is to be left of the disk after it.
+const diskLeft = 25 << 30
 
-func (r *Report) measure(ctx context.Context, row *Row, b *Broker) (*Result, error) {
-	l := row.load
-	l.Addr, l.PID, l.Raw, l.Warm, l.Duration = b.Addr, b.PID(), b.Null, r.Warm, r.Duration
+var errDiskFull = errors.New("too little space left for data")
+
+func (s *stage) enough() error {
+	free, err := freeBytes(s.dir)
+	if err == nil && free < diskLeft {
+		err = fmt.Errorf("%w: %d of %d MB in %s", errDiskFull, free>>20, diskLeft>>20, s.dir)
+	}
+	return err
+}
+
+func (s *stage) stop() {
+	for _, b := range s.brokers {
+		b.Stop()
+	}
+}
+
+// The brokers of a run, by name.
+const (
+	pagecache = "pagecache"
+	fsync     = "fsync"
+	null      = "null"
+	kafka     = "kafka"
+)
+
+// broker returns a broker, started and warm.
+func (s *stage) broker(ctx context.Context, name string) (*Broker, error) {
+	if b := s.brokers[name]; b != nil {
+		return b, nil
+	}
+	dir := filepath.Join(s.dir, name)
+	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, err
+	}
+	b, err := s.start(ctx, name, dir)
+	if err != nil {
+		return nil, err
+	}
+	s.brokers[name] = b
+	return b, s.heat(ctx, b)
+}
+
+func (s *stage) start(ctx context.Context, name, dir string) (*Broker, error) {
+	switch name {
+	case null:
+		return StartNull(ctx, s.report.Program, dir)
+	case kafka:
+		return StartKafka(ctx, s.report.KafkaLibs, dir)
+	}
+	return StartOurs(ctx, s.report.Program, dir, "weir.durability="+name, "log.segment.delete.delay.ms=1000")
+}
+
+// heat puts three times the usual warm-up on a broker that was just started: a JVM has a lot to compile.
+func (s *stage) heat(ctx context.Context, b *Broker) error {
+	l := Load{BatchBytes: 16 << 10, Acks: 1, Duration: 3 * s.report.Warm, Bytes: 2 * volume}
+	_, err := s.run(ctx, b, Produce, l)
+	return err
+}
+
+// volume is how many bytes of batches a round counts at most. It is well below what Linux keeps dirty
+// before it makes writers wait for the disk, so that the page cache is measured; the same memory is
+// touched before, because a virtual machine's host takes freed memory back.
+const volume = 1 << 30
+
+// load is the side of a row that puts a load on one of the brokers.
+func load(name string, run func(context.Context, Load) (*Result, error), l Load) side {
+	return func(ctx context.Context, s *stage) (*Result, error) {
+		b, err := s.broker(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		l := l
+		l.Duration = s.report.Warm
+		if _, err := s.run(ctx, b, run, l); err != nil {
+			return nil, fmt.Errorf("warm-up: %w", err)
+		}
+		if err := env.RealFS().SyncFS(s.dir); err != nil {
+			return nil, err
+		}
+		if l.Rate == 0 {
+			Touch(volume * 3 / 2)
+		}
+		l.Warm, l.Duration = 100*time.Millisecond, s.report.Duration
+		return s.run(ctx, b, run, l)
+	}
+}
+
+// run puts one load on a broker, with a topic of its own that is deleted after it: a topic of the
+// same name made again while the broker is still at work on the former one has failed with Kafka.
+func (s *stage) run(ctx context.Context, b *Broker, run func(context.Context, Load) (*Result, error), l Load) (*Result, error) {
+	s.topics++
+	l.Addr, l.PID, l.Raw, l.Topic = b.Addr, b.PID(), b.Null, fmt.Sprintf("bench-%d", s.topics)
+	if l.Bytes == 0 {
+		l.Bytes = volume
+	}
 	if l.Acks == 0 {
 		l.Acks = 1
 	}
-	if !row.latency {
-		Touch(memory)
-	}
-	result, err := row.run(ctx, l)
+	r, err := run(ctx, l)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", row.Name, b.Name, err)
+		return nil, fmt.Errorf("%s: %w", b.Name, err)
 	}
-	_, _ = fmt.Fprintf(r.Log, "%-52s %-6s %s\n", row.Name, b.Name, result)
-	return result, nil
+	if !l.Raw {
+		err = deleteTopic(ctx, l.Addr, l.Topic)
+	}
+	return r, err
 }

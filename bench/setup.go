@@ -44,6 +44,17 @@ func createTopic(ctx context.Context, addr, topic string, partitions int) error 
 	}
 }
 
+// deleteTopic deletes a topic, and is done when the broker says so.
+func deleteTopic(ctx context.Context, addr, topic string) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	_, err = kadm.NewClient(client).DeleteTopic(ctx, topic)
+	return err
+}
+
 func empty(offsets kadm.ListedOffsets, partitions int) bool {
 	n := 0
 	offsets.Each(func(o kadm.ListedOffset) {

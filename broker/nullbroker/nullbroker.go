@@ -1,7 +1,8 @@
 // Package nullbroker is the ceiling that a broker is measured against: it checks
 // the CRC of each batch, appends it to a fresh file and answers, and it answers a
-// fetch by sending a range of that file. It knows no topics, keeps no offsets and
-// looks at nothing else.
+// fetch of one partition by sending a range of that file. A fetch of several it
+// answers the plain way, a read and a write for each. It knows one topic, the last
+// that was named, keeps no offsets and looks at nothing else.
 package nullbroker
 
 import (
@@ -26,9 +27,9 @@ import (
 	"github.com/weirstream/weir/internal/env"
 )
 
-// Serve answers Produce version 7 and Fetch version 11, of one partition each, on
-// ln until ctx ends, and closes it. The files lie in dir. Whoever asks for
-// anything else is disconnected.
+// Serve answers Produce version 7, of one partition, and Fetch version 11 on ln
+// until ctx ends, and closes it. The files lie in dir and are emptied when another
+// topic is named. Whoever asks for anything else is disconnected.
 func Serve(ctx context.Context, e env.Env, ln net.Listener, dir string) error {
 	b := &null{env: e, dir: dir, files: map[int32]*file{}}
 	defer b.close()
@@ -59,6 +60,7 @@ type null struct {
 	env   env.Env
 	dir   string
 	mu    sync.Mutex
+	topic string
 	files map[int32]*file
 }
 
@@ -67,6 +69,13 @@ type file struct {
 	mu   sync.Mutex
 	data env.File
 	size atomic.Int64
+}
+
+func (f *file) empty() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.size.Store(0)
+	return f.data.Truncate(0)
 }
 
 // span is a run of bytes of a file, as an answer carries it.
@@ -102,9 +111,17 @@ func (b *null) close() {
 	}
 }
 
-func (b *null) file(partition int32) (*file, error) {
+func (b *null) file(topic []byte, partition int32) (*file, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if string(topic) != b.topic {
+		b.topic = string(topic)
+		for _, f := range b.files {
+			if err := f.empty(); err != nil {
+				return nil, err
+			}
+		}
+	}
 	if f := b.files[partition]; f != nil {
 		return f, nil
 	}
@@ -154,14 +171,23 @@ func (b *null) serve(conn net.Conn) error {
 		if whole(in) {
 			continue
 		}
-		if err := writer.Write(&out); err != nil {
+		if out.Bodies() > 1 && out.Len() <= largest {
+			large = slices.Grow(large[:0], largest)[:largest]
+			err = writeEach(conn, &out, large)
+		} else {
+			err = writer.Write(&out)
+		}
+		if err != nil {
 			return err
 		}
 		out.Reset()
 	}
 }
 
-const maxFrame = 100 << 20
+const (
+	maxFrame = 100 << 20
+	largest  = 16 << 20 // answer to a fetch of several partitions that is written piece by piece
+)
 
 // whole says that another request was read already.
 func whole(in *bufio.Reader) bool {
@@ -211,7 +237,7 @@ func (b *null) produce(r *wire.Reader, out *wire.Out) error {
 	if err := batch.Check(); err != nil {
 		return err
 	}
-	f, err := b.file(partition)
+	f, err := b.file(topic, partition)
 	if err != nil {
 		return err
 	}
@@ -231,45 +257,75 @@ func (b *null) produce(r *wire.Reader, out *wire.Out) error {
 	return nil
 }
 
-// fetch takes the offset for a position, and answers from the file's start where
-// too little follows.
+// fetch takes offsets for positions, and answers from a file's start where too
+// little follows.
 func (b *null) fetch(r *wire.Reader, out *wire.Out) error {
 	r.Span(4 + 4 + 4 + 4 + 1 + 4 + 4 + 4)
 	topic := r.String()
-	r.Span(4)
-	partition := r.Int32()
-	r.Span(4)
-	pos := r.Int64()
-	r.Span(8)
-	n := r.Int32()
-	if !r.Ok() {
-		return r.Err()
+	out.Buf = binary.BigEndian.AppendUint32(out.Buf, 0) // throttle time
+	out.Buf = append(out.Buf, 0, 0, 0, 0, 0, 0)         // error, session
+	out.Buf = appendTopic(out.Buf, topic)
+	const least = 4 + 4 + 8 + 8 + 4 // bytes of a partition in the request
+	partitions := r.ArrayLen(least)
+	out.Buf = binary.BigEndian.AppendUint32(out.Buf, uint32(partitions))
+	for range partitions {
+		index := r.Int32()
+		r.Span(4)
+		pos := r.Int64()
+		r.Span(8)
+		n := r.Int32()
+		f, err := b.file(topic, index)
+		if err = errors.Join(r.Err(), err); err != nil {
+			return err
+		}
+		size := f.size.Load()
+		if pos < 0 || pos+int64(n) > size {
+			pos = 0
+		}
+		part := span{f.data, pos, int(min(int64(n), size))}
+		out.Buf = binary.BigEndian.AppendUint32(out.Buf, uint32(index))
+		out.Buf = append(out.Buf, 0, 0)
+		for _, offset := range []int64{size, size, 0} { // high watermark, last stable, log start
+			out.Buf = binary.BigEndian.AppendUint64(out.Buf, uint64(offset))
+		}
+		out.Buf = append(out.Buf, 0, 0, 0, 0, 255, 255, 255, 255) // no aborted transactions, no other replica
+		out.Buf = binary.BigEndian.AppendUint32(out.Buf, uint32(part.n))
+		out.Splice(part)
 	}
-	f, err := b.file(partition)
+	return nil
+}
+
+// writeEach writes an answer with a read and a write for each of its bodies.
+func writeEach(conn net.Conn, out *wire.Out, buf []byte) error {
+	n := 0
+	err := out.Each(func(bytes []byte, body wire.Body) error {
+		if body == nil {
+			n += copy(buf[n:], bytes) // the head of what follows
+			return nil
+		}
+		if _, err := body.ReadAt(buf[n:n+body.Len()], 0); err != nil {
+			return err
+		}
+		_, err := conn.Write(buf[:n+body.Len()])
+		n = 0
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	size := f.size.Load()
-	if pos < 0 || pos+int64(n) > size {
-		pos = 0
-	}
-	part := span{f.data, pos, int(min(int64(n), size))}
-	out.Buf = binary.BigEndian.AppendUint32(out.Buf, 0) // throttle time
-	out.Buf = append(out.Buf, 0, 0, 0, 0, 0, 0)         // error, session
-	out.Buf = appendHead(out.Buf, topic, partition)
-	for _, offset := range []int64{size, size, 0} { // high watermark, last stable, log start
-		out.Buf = binary.BigEndian.AppendUint64(out.Buf, uint64(offset))
-	}
-	out.Buf = append(out.Buf, 0, 0, 0, 0, 255, 255, 255, 255) // no aborted transactions, no other replica
-	out.Buf = binary.BigEndian.AppendUint32(out.Buf, uint32(part.n))
-	out.Splice(part)
-	return nil
+	_, err = conn.Write(buf[:n])
+	return err
+}
+
+// appendTopic appends one topic up to its partitions.
+func appendTopic(b []byte, topic []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, 1)
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(topic))), topic...)
 }
 
 // appendHead appends one topic with one partition without an error.
 func appendHead(b []byte, topic []byte, partition int32) []byte {
-	b = binary.BigEndian.AppendUint32(b, 1)
-	b = append(binary.BigEndian.AppendUint16(b, uint16(len(topic))), topic...)
+	b = appendTopic(b, topic)
 	b = binary.BigEndian.AppendUint32(b, 1)
 	b = binary.BigEndian.AppendUint32(b, uint32(partition))
 	return append(b, 0, 0)

@@ -24,7 +24,7 @@ func benchCommand(c *cli) *cobra.Command {
 			"send the same bytes again and again, so that the client does not hide the broker. The topic\n" +
 			"named is deleted and made anew.",
 	}
-	cmd.AddCommand(c.benchProduce(), c.benchFetch(), c.benchEndToEnd(), c.benchNull(), c.benchReport(), c.benchFootprint(), c.benchStreams(), c.benchStreamsApp())
+	cmd.AddCommand(c.benchProduce(), c.benchFetch(), c.benchEndToEnd(), c.benchNull(), c.benchReport(), c.benchStreams(), c.benchStreamsApp())
 	return cmd
 }
 
@@ -90,7 +90,7 @@ func (c *cli) benchEndToEnd() *cobra.Command {
 
 func (c *cli) benchReport() *cobra.Command {
 	r := bench.Report{Log: c.err}
-	var out string
+	var out, reasons string
 	cmd := &cobra.Command{
 		Use: "report", Short: "Measure ours, the null broker and Apache Kafka side by side", Args: args(cobra.NoArgs),
 		Long: "Starts the three brokers, puts each workload on one after the other and writes performance.md\n" +
@@ -101,12 +101,16 @@ func (c *cli) benchReport() *cobra.Command {
 				return err
 			}
 			r.Program, r.KafkaLibs = program, os.Getenv("KAFKA_LIBS")
+			why, err := os.ReadFile(reasons) //nolint:gosec // the operator names it
+			if err != nil {
+				return fmt.Errorf("--reasons: %w", err)
+			}
 			rows, err := r.Run(cmd.Context())
 			if err != nil {
 				return err
 			}
 			var page, chart bytes.Buffer
-			if err := errors.Join(bench.WriteMarkdown(&page, rows, "performance.svg"), bench.WriteSVG(&chart, rows)); err != nil {
+			if err := errors.Join(bench.WriteMarkdown(&page, rows, "performance.svg", string(why)), bench.WriteSVG(&chart, rows)); err != nil {
 				return err
 			}
 			return errors.Join(
@@ -116,48 +120,12 @@ func (c *cli) benchReport() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&out, "out", "docs", "directory for the page and the chart")
+	f.StringVar(&reasons, "reasons", filepath.Join("bench", "missed.md"), "file that tells why rows are missed, a heading for each")
 	f.StringVar(&r.Dir, "data", "", "directory for data; the system's temporary one")
 	f.StringVar(&r.Only, "only", "", "run only workloads whose name contains this")
-	f.DurationVar(&r.Warm, "warm", 3*time.Second, "load before counting begins")
-	f.DurationVar(&r.Duration, "for", 8*time.Second, "how long to count")
-	return cmd
-}
-
-func (c *cli) benchFootprint() *cobra.Command {
-	var dir string
-	var kafka bool
-	var connections, partitions int
-	cmd := &cobra.Command{
-		Use: "footprint", Short: "Measure start, restart and memory", Args: args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			program, err := os.Executable()
-			if err != nil {
-				return err
-			}
-			at, err := os.MkdirTemp(dir, "bench-")
-			if err != nil {
-				return err
-			}
-			defer func() { _ = os.RemoveAll(at) }()
-			f, err := bench.MeasureFootprint(cmd.Context(), func() (*bench.Broker, error) {
-				if kafka {
-					return bench.StartKafka(cmd.Context(), os.Getenv("KAFKA_LIBS"), at)
-				}
-				return bench.StartOurs(cmd.Context(), program, at)
-			}, connections, partitions)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(c.out, "start %v, after kill -9 %v, idle %d MB, idle connection %d bytes, empty partition %d bytes, created in %v\n",
-				f.Start, f.Restart, f.IdleBytes>>20, f.Connection, f.Partition, f.Creating)
-			return err
-		},
-	}
-	f := cmd.Flags()
-	f.StringVar(&dir, "data", "", "directory for data; the system's temporary one")
-	f.BoolVar(&kafka, "kafka", false, "Apache Kafka, from the jars in the directory KAFKA_LIBS")
-	f.IntVar(&connections, "connections", 5000, "how many")
-	f.IntVar(&partitions, "partitions", 10_000, "how many")
+	f.DurationVar(&r.Warm, "warm", 2*time.Second, "load before a round, and three times that on a new broker")
+	f.DurationVar(&r.Duration, "for", 4*time.Second, "how long a round counts, unless 1 GiB is reached before")
+	f.IntVar(&r.Rounds, "rounds", 3, "how often the brokers take turns in a row")
 	return cmd
 }
 

@@ -115,8 +115,8 @@ func (o *Out) Each(f func(bytes []byte, body Body) error) error {
 	return nil
 }
 
-// Spliced says whether bodies stand between the bytes.
-func (o *Out) Spliced() bool { return len(o.splices) > 0 }
+// Bodies is the number of bodies between the bytes.
+func (o *Out) Bodies() int { return len(o.splices) }
 
 // Reset releases all bodies and empties the Out; it keeps Buf's memory.
 func (o *Out) Reset() { o.Abort(Mark{}) }

@@ -132,8 +132,8 @@ func TestASkippedAnswerLeavesNothing(t *testing.T) {
 	m := out.Begin(1, false)
 	out.Splice(fileBody{file, 0, 1 << 20, false, &released})
 	out.Skip()
-	if n := out.End(m); n != 0 || string(out.Buf) != "before" || out.Spliced() || released != 1 {
-		t.Errorf("End returned %d, left %q, spliced %v, released %d", n, out.Buf, out.Spliced(), released)
+	if n := out.End(m); n != 0 || string(out.Buf) != "before" || out.Bodies() != 0 || released != 1 {
+		t.Errorf("End returned %d, left %q, %d bodies, released %d", n, out.Buf, out.Bodies(), released)
 	}
 }
 

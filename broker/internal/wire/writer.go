@@ -35,7 +35,7 @@ func NewWriter(conn net.Conn, clock env.Clock, buffers *Buffers, stall time.Dura
 // joined with the bytes around them, large ones sent from their files. It blocks
 // while the peer does not read. out keeps its bodies; Reset releases them.
 func (w *Writer) Write(out *Out) error {
-	if !out.Spliced() {
+	if out.Bodies() == 0 {
 		return w.bytes(out.Buf, false)
 	}
 	g := gatherer{w: w, left: out.Len()}

@@ -1,0 +1,95 @@
+package bench
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// result is so many records of 100 B in a second.
+func result(records int64, cpu, latency time.Duration) *Result {
+	r := &Result{Records: records, Requests: records, Bytes: 100 * records, Elapsed: time.Second, CPU: cpu}
+	r.Latency.Add(latency)
+	return r
+}
+
+func TestThePageTellsWhatIsMissedAndWhy(t *testing.T) {
+	kept := &Row{
+		Section: "One", Name: "kept", Mode: "pagecache", checks: []check{throughput(.65, 2), cpuPerRecord(.4), latency("p99", .99, 1)},
+		Ours: result(700, 10*time.Millisecond, time.Millisecond), Null: result(1000, time.Millisecond, time.Millisecond),
+		Kafka: result(300, 100*time.Millisecond, time.Second),
+	}
+	missed := &Row{
+		Section: "One", Name: "missed", Mode: "fsync", ceiling: "disk", checks: []check{throughput(.8, 0), cpuPerByte(.6)},
+		Ours: result(700, 90*time.Millisecond, time.Millisecond), Null: result(1000, 0, 0), Kafka: result(300, 10*time.Millisecond, time.Second),
+	}
+	single := &Row{
+		Section: "Two", Name: "single", Mode: "pagecache", Ours: &Result{Value: 5}, Kafka: &Result{Value: 4},
+		checks: []check{value("size", func(f float64) string { return time.Duration(f).String() }, 6, .9)},
+	}
+	alone := &Row{Section: "Two", Name: "alone", Ours: &Result{Value: 7}, checks: single.checks}
+	var page, chart strings.Builder
+	reasons := "# All\n\n## missed\n\nThe disk is slow.\n\n## other\n\nno\n"
+	if err := WriteMarkdown(&page, []*Row{kept, missed, single, alone}, "chart.svg", reasons); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"\n## One\n", "\n## Two\n",
+		"| kept | Weir | pagecache | 700 | 0.1 | 14.286 | 142.857 | 999µs | 999µs | 999µs | 0 |\n",
+		"| missed | disk | pagecache | 1000 | 0.1 | – | – | – | – | – | – |\n",
+		"| 0.70 of null, 2.33 of Kafka | at least 0.65 of null, at least 2.00 of Kafka | yes |",
+		"| 0.70 of disk, 2.33 of Kafka | at least 0.80 of disk | **no** |",
+		"### missed\n\n- records/s: 0.001 M, 0.70 of disk, 2.33 of Kafka; wanted at least 0.80 of disk\n",
+		"3.86 of Kafka; wanted at most 0.60 of Kafka\n\nThe disk is slow.\n",
+		"| single | size | 5ns |  | 4ns | 1.25 of Kafka | at most 6ns, at most 0.90 of Kafka | **no** |",
+		"| alone | size | 7ns |  |  | – | at most 6ns | **no** |",
+	} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if strings.Contains(page.String(), "### kept") || strings.Contains(page.String(), "\nno\n") {
+		t.Error("it names what is not missed")
+	}
+	if err := WriteSVG(&chart, []*Row{kept, missed, single}); err != nil || strings.Count(chart.String(), "<rect") != 6 {
+		t.Errorf("a chart of %d bars, %v", strings.Count(chart.String(), "<rect"), err)
+	}
+	if t.Failed() {
+		t.Log(page.String())
+	}
+}
+
+func TestTheTargetAgainstKafkaCanDependOnTheDisk(t *testing.T) {
+	for disk, want := range map[int64]bool{1000: true, 400: false} {
+		r := &Row{
+			checks: []check{throughput(0, 1.2).where(fastDisk)},
+			Ours:   result(310, 0, 0), Null: result(disk, 0, 0), Kafka: result(300, 0, 0),
+		}
+		if r.missed() != want {
+			t.Errorf("with a disk of %d: missed is %v", disk, r.missed())
+		}
+	}
+}
+
+func TestRowsAreNamedOnceAndCanBeMissed(t *testing.T) {
+	names := map[string]bool{}
+	for _, r := range rows() {
+		if names[r.Name] || r.Name == "" || r.Section == "" || r.ours == nil || len(r.checks) == 0 {
+			t.Errorf("row %q is there twice or not whole", r.Name)
+		}
+		names[r.Name] = true
+	}
+}
+
+func TestCountingEndsWithTheLastByte(t *testing.T) {
+	w := newWindow(&Load{Duration: time.Hour, Bytes: 10})
+	at := w.from.Add(time.Second)
+	for range 3 { // the last comes too late to end it again
+		w.take(5, at)
+		at = at.Add(time.Second)
+	}
+	var r Result
+	if err := w.watch(t.Context(), 0, &r); err != nil || r.Elapsed != 2*time.Second {
+		t.Errorf("counted %v, %v", r.Elapsed, err)
+	}
+}
