@@ -81,6 +81,7 @@ func (b Batch) Walk(body []byte) Walker {
 // and ask Err afterwards. It is not safe for concurrent use.
 type Walker struct {
 	rest       []byte
+	raw        []byte // the record as it was encoded
 	left       int32
 	base, time int64
 	appendTime int64
@@ -106,6 +107,7 @@ func (w *Walker) Next() bool {
 		w.err = fmt.Errorf("%w: record length", ErrInvalid)
 		return false
 	}
+	w.raw = w.rest[:len(w.rest)-len(c.b)]
 	w.rest = c.b
 	if !w.decode(body) {
 		w.err = fmt.Errorf("%w: malformed record", ErrInvalid)
