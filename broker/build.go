@@ -60,6 +60,7 @@ func (n *Node) build(ctx context.Context) (*parts, error) {
 	dir, err := commitlog.OpenDir(n.env, n.settings.dir, commitlog.DirOptions{
 		ClusterID: n.settings.clusterID, NodeID: n.settings.nodeID, Logger: n.logger,
 		RetentionCheck: n.settings.retentionCheck, CheckpointEvery: n.settings.flushCheckpoint, WatermarkEvery: n.settings.watermarkCheckpt,
+		Cleaner: n.settings.cleaner,
 	})
 	if err != nil {
 		return nil, errors.Join(dirError(n.settings.dir, err), p.closeAdmin())

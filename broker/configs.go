@@ -50,6 +50,11 @@ func (v topicValues) int(name string) int64 {
 	return n
 }
 
+func (v topicValues) float(name string) float64 {
+	n, _ := strconv.ParseFloat(v.text(name), 64)
+	return n
+}
+
 func (v topicValues) is(name, word string) bool { return strings.EqualFold(v.text(name), word) }
 
 func (v topicValues) cleans(how string) bool {
@@ -81,6 +86,10 @@ func (v topicValues) log(internal bool) commitlog.Config {
 		FlushMs:            v.int("flush.ms"),
 		Compact:            v.cleans("compact"),
 		Delete:             v.cleans("delete"),
+		MinDirtyRatio:      v.float("min.cleanable.dirty.ratio"),
+		MinLagMs:           v.int("min.compaction.lag.ms"),
+		MaxLagMs:           v.int("max.compaction.lag.ms"),
+		DeleteRetentionMs:  v.int("delete.retention.ms"),
 	}
 }
 

@@ -20,6 +20,7 @@ func Keys() (*config.Set, error) {
 	keys := nodeKeys()
 	keys = append(keys, listenerKeys()...)
 	keys = append(keys, storageKeys()...)
+	keys = append(keys, cleanerKeys()...)
 	keys = append(keys, topicDefaultKeys()...)
 	keys = append(keys, groupKeys()...)
 	ignored, err := parseIgnored(ignoredKeys)
@@ -77,6 +78,17 @@ func storageKeys() []config.Key {
 		{Name: "log.retention.check.interval.ms", Type: config.Long, Default: "300000", Min: new(int64(1)), Doc: "How often old segments are looked for."},
 		{Name: "log.flush.offset.checkpoint.interval.ms", Type: config.Int, Default: "60000", Min: new(int64(0)), Doc: "How often recovery points are written."},
 		{Name: "replica.high.watermark.checkpoint.interval.ms", Type: config.Long, Default: "5000", Min: new(int64(1)), Doc: "How often high watermarks are written."},
+	}
+}
+
+// cleanerKeys say what compaction may take of the machine.
+func cleanerKeys() []config.Key {
+	return []config.Key{
+		{Name: "log.cleaner.enable", Type: config.Bool, Default: "true", Doc: "Whether compacted topics are compacted."},
+		{Name: "log.cleaner.backoff.ms", Type: config.Long, Default: "15000", Min: new(int64(1)), Doc: "How often logs that need compaction are looked for."},
+		{Name: "log.cleaner.dedupe.buffer.size", Type: config.Long, Default: "134217728", Min: new(int64(1024)), Doc: "The most memory, in bytes, for the offsets of keys; 24 bytes each, taken while a log is compacted."},
+		{Name: "log.cleaner.io.buffer.load.factor", Type: config.Double, Default: "0.9", Min: new(int64(0)), Max: new(int64(1)), Doc: "How much of that memory may fill up with keys before a log is compacted in several rounds."},
+		{Name: "log.cleaner.io.max.bytes.per.second", Type: config.Double, Default: "1.7976931348623157E308", Min: new(int64(1)), Doc: "The most that compaction reads in a second, on average."},
 	}
 }
 

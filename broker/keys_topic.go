@@ -13,6 +13,10 @@ func servedTopicKeys() []config.Key {
 		{Name: "cleanup.policy", Type: config.List, Default: "delete", OneOf: []string{"delete", "compact"}, Synonyms: []string{"log.cleanup.policy"}, Doc: "delete drops old segments; compact keeps the last record of each key."},
 		{Name: "retention.ms", Type: config.Long, Default: "604800000", Min: new(int64(-1)), Synonyms: []string{"log.retention.ms", "log.retention.minutes", "log.retention.hours"}, Doc: "How long records are kept; -1 keeps them for ever."},
 		{Name: "retention.bytes", Type: config.Long, Default: "-1", Min: new(int64(-1)), Synonyms: []string{"log.retention.bytes"}, Doc: "How many bytes a partition keeps; -1 has no limit."},
+		{Name: "min.cleanable.dirty.ratio", Type: config.Double, Default: "0.5", Min: new(int64(0)), Max: new(int64(1)), Synonyms: []string{"log.cleaner.min.cleanable.ratio"}, Doc: "The part of a log that was never compacted from which on it is."},
+		{Name: "min.compaction.lag.ms", Type: config.Long, Default: "0", Min: new(int64(0)), Synonyms: []string{"log.cleaner.min.compaction.lag.ms"}, Doc: "How long a record is sure to be kept in a compacted topic."},
+		{Name: "max.compaction.lag.ms", Type: config.Long, Default: "9223372036854775807", Min: new(int64(1)), Synonyms: []string{"log.cleaner.max.compaction.lag.ms"}, Doc: "The age of a record at which its log is compacted, however little of it is new."},
+		{Name: "delete.retention.ms", Type: config.Long, Default: "86400000", Min: new(int64(0)), Synonyms: []string{"log.cleaner.delete.retention.ms"}, Doc: "How long compaction keeps tombstones and transaction markers for readers."},
 		{Name: "segment.bytes", Type: config.Int, Default: "1073741824", Min: new(int64(1024)), Synonyms: []string{"log.segment.bytes"}, Doc: "The size at which a segment is rolled."},
 		{Name: "segment.ms", Type: config.Long, Default: "604800000", Min: new(int64(1)), Synonyms: []string{"log.roll.ms", "log.roll.hours"}, Doc: "The age at which a segment is rolled."},
 		{Name: "segment.jitter.ms", Type: config.Long, Default: "0", Min: new(int64(0)), Synonyms: []string{"log.roll.jitter.ms", "log.roll.jitter.hours"}, Doc: "The most by which a roll by age comes earlier, at random."},
@@ -41,17 +45,12 @@ func codecNames() []string {
 // ignoredTopicKeys are accepted, kept and shown, without effect on this node.
 func ignoredTopicKeys() []config.Key {
 	const levels = "records that are compressed anew get the default level of their codec"
-	const cleaner = "compaction is not served yet; compacted topics keep every record"
 	const single = "a single node does not replicate"
 	const tiered = "tiered storage is not part of Weir"
 	return []config.Key{
 		{Name: "compression.gzip.level", Type: config.Int, Default: "-1", Min: new(int64(-1)), Max: new(int64(9)), Synonyms: []string{"compression.gzip.level"}, Ignored: levels},
 		{Name: "compression.lz4.level", Type: config.Int, Default: "9", Min: new(int64(1)), Max: new(int64(17)), Synonyms: []string{"compression.lz4.level"}, Ignored: levels},
 		{Name: "compression.zstd.level", Type: config.Int, Default: "3", Min: new(int64(-131072)), Max: new(int64(22)), Synonyms: []string{"compression.zstd.level"}, Ignored: levels},
-		{Name: "delete.retention.ms", Type: config.Long, Default: "86400000", Min: new(int64(0)), Synonyms: []string{"log.cleaner.delete.retention.ms"}, Ignored: cleaner},
-		{Name: "min.cleanable.dirty.ratio", Type: config.Double, Default: "0.5", Min: new(int64(0)), Max: new(int64(1)), Synonyms: []string{"log.cleaner.min.cleanable.ratio"}, Ignored: cleaner},
-		{Name: "min.compaction.lag.ms", Type: config.Long, Default: "0", Min: new(int64(0)), Synonyms: []string{"log.cleaner.min.compaction.lag.ms"}, Ignored: cleaner},
-		{Name: "max.compaction.lag.ms", Type: config.Long, Default: "9223372036854775807", Min: new(int64(1)), Synonyms: []string{"log.cleaner.max.compaction.lag.ms"}, Ignored: cleaner},
 		{Name: "unclean.leader.election.enable", Type: config.Bool, Default: "false", Synonyms: []string{"unclean.leader.election.enable"}, Ignored: "a single node is always in sync"},
 		{Name: "leader.replication.throttled.replicas", Type: config.List, Default: "", Ignored: single},
 		{Name: "follower.replication.throttled.replicas", Type: config.List, Default: "", Ignored: single},
@@ -70,6 +69,10 @@ func topicDefaultKeys() []config.Key {
 		{Name: "log.retention.minutes", Type: config.Int, NoDefault: true, Min: new(int64(-1)), Doc: "Used when log.retention.ms is unset."},
 		{Name: "log.retention.hours", Type: config.Int, Default: "168", Min: new(int64(-1)), Doc: "Used when log.retention.minutes is unset."},
 		{Name: "log.retention.bytes", Type: config.Long, Default: "-1", Min: new(int64(-1)), Dynamic: true, Doc: "The default of retention.bytes."},
+		{Name: "log.cleaner.min.cleanable.ratio", Type: config.Double, Default: "0.5", Min: new(int64(0)), Max: new(int64(1)), Dynamic: true, Doc: "The default of min.cleanable.dirty.ratio."},
+		{Name: "log.cleaner.min.compaction.lag.ms", Type: config.Long, Default: "0", Min: new(int64(0)), Dynamic: true, Doc: "The default of min.compaction.lag.ms."},
+		{Name: "log.cleaner.max.compaction.lag.ms", Type: config.Long, Default: max64, Min: new(int64(1)), Dynamic: true, Doc: "The default of max.compaction.lag.ms."},
+		{Name: "log.cleaner.delete.retention.ms", Type: config.Long, Default: "86400000", Min: new(int64(0)), Dynamic: true, Doc: "The default of delete.retention.ms."},
 		{Name: "log.segment.bytes", Type: config.Int, Default: "1073741824", Min: new(int64(1024)), Dynamic: true, Doc: "The default of segment.bytes."},
 		{Name: "log.roll.ms", Type: config.Long, NoDefault: true, Min: new(int64(1)), Dynamic: true, Doc: "The default of segment.ms."},
 		{Name: "log.roll.hours", Type: config.Int, Default: "168", Min: new(int64(1)), Doc: "Used when log.roll.ms is unset."},

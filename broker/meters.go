@@ -6,6 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/weirstream/weir/broker/internal/commitlog"
 	"github.com/weirstream/weir/broker/internal/metadata"
 	"github.com/weirstream/weir/broker/internal/partition"
 	"github.com/weirstream/weir/broker/internal/server"
@@ -91,6 +92,7 @@ func (t *topicMeter) Refused() {
 
 // gauges registers the figures that are read at each scrape.
 func (p *parts) gauges(image func() *metadata.Image) {
+	p.cleanerGauges()
 	r := p.telemetry
 	count := func(f func() int) func() float64 { return func() float64 { return float64(f()) } }
 	held := func() int {
@@ -106,6 +108,26 @@ func (p *parts) gauges(image func() *metadata.Image) {
 	r.Gauge("kafka_controller_kafkacontroller_globalpartitioncount", "Partitions of the cluster.", nil, count(func() int { return image().PartitionCount() }))
 	r.Gauge("kafka_controller_kafkacontroller_activebrokercount", "Registered brokers.", nil, count(func() int { return len(image().Brokers()) }))
 	r.Gauge("kafka_controller_kafkacontroller_offlinepartitionscount", "Partitions without a leader.", nil, count(func() int { return image().PartitionCount() - held() }))
+}
+
+// cleanerGauges registers the figures of compaction.
+func (p *parts) cleanerGauges() {
+	gauge := func(name, help string, f func(s commitlog.CleanerStats) float64) {
+		p.telemetry.Gauge("kafka_log_"+name, help, nil, func() float64 { return f(p.dir.CleanerStats()) })
+	}
+	gauge("logcleaner_cleaner_recopy_percent", "Bytes written of those read by the last compaction, in percent.", func(s commitlog.CleanerStats) float64 { return 100 * s.Recopied })
+	gauge("logcleaner_max_buffer_utilization_percent", "How much of its offset map the last compaction filled, in percent.", func(s commitlog.CleanerStats) float64 { return 100 * s.MapUsed })
+	gauge("logcleaner_max_clean_time_secs", "How long the last compaction took, in seconds.", func(s commitlog.CleanerStats) float64 { return float64(s.Took) / 1000 })
+	gauge("logcleaner_max_compaction_delay_secs", "By how much the last compaction came after max.compaction.lag.ms, in seconds.", func(s commitlog.CleanerStats) float64 { return float64(s.Delay) / 1000 })
+	gauge("logcleanermanager_max_dirty_percent", "The largest part of a log that was never compacted, in percent.", func(s commitlog.CleanerStats) float64 { return 100 * s.Dirtiest })
+	gauge("logcleanermanager_time_since_last_run_ms", "Time since logs that need compaction were looked for, in milliseconds.", func(s commitlog.CleanerStats) float64 {
+		if s.LastRun == 0 {
+			return 0
+		}
+		return float64(p.node.env.Clock.Now().UnixMilli() - s.LastRun)
+	})
+	gauge("logcleanermanager_uncleanable_partitions_count", "Partitions that compaction could not read and leaves alone.", func(s commitlog.CleanerStats) float64 { return float64(s.Uncleanable) })
+	gauge("logcleanermanager_uncleanable_bytes", "Bytes of the partitions that compaction leaves alone.", func(s commitlog.CleanerStats) float64 { return float64(s.UncleanableBytes) })
 }
 
 // requestMeter counts the requests of one API key.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weirstream/weir/broker/internal/commitlog"
 	"github.com/weirstream/weir/internal/config"
 )
 
@@ -35,7 +36,8 @@ type settings struct {
 	flushCheckpoint  time.Duration
 	watermarkCheckpt time.Duration
 
-	group groupSettings
+	cleaner commitlog.CleanerOptions
+	group   groupSettings
 	// fixed holds what was set, by key; the image of the cluster lies over it.
 	fixed map[string]string
 }
@@ -88,6 +90,13 @@ func parseSettings(keys *config.Set, values map[string]string) (settings, error)
 		retentionCheck:   r.millis("log.retention.check.interval.ms"),
 		flushCheckpoint:  r.millis("log.flush.offset.checkpoint.interval.ms"),
 		watermarkCheckpt: r.millis("replica.high.watermark.checkpoint.interval.ms"),
+		cleaner: commitlog.CleanerOptions{
+			Disabled:       !r.bool("log.cleaner.enable"),
+			Every:          r.millis("log.cleaner.backoff.ms"),
+			MapBytes:       r.int("log.cleaner.dedupe.buffer.size"),
+			MapLoad:        r.float("log.cleaner.io.buffer.load.factor"),
+			BytesPerSecond: r.float("log.cleaner.io.max.bytes.per.second"),
+		},
 		group: groupSettings{
 			minSession:     r.millis("group.min.session.timeout.ms"),
 			maxSession:     r.millis("group.max.session.timeout.ms"),
@@ -236,6 +245,14 @@ func (r *reader) int(name string) int64 {
 		return 0
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		r.errs = append(r.errs, fmt.Errorf("config %s: %w", name, err))
+	}
+	return n
+}
+
+func (r *reader) float(name string) float64 {
+	n, err := strconv.ParseFloat(r.text(name), 64)
 	if err != nil {
 		r.errs = append(r.errs, fmt.Errorf("config %s: %w", name, err))
 	}

@@ -19,6 +19,7 @@ package commitlog
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/record"
@@ -86,6 +87,10 @@ type Config struct {
 	FlushMessages      int64 // never, in PageCache
 	FlushMs            int64 // never, in PageCache
 	Compact, Delete    bool  // cleanup.policy; without Delete nothing is retained away
+	MinDirtyRatio      float64
+	MinLagMs           int64 // min.compaction.lag.ms
+	MaxLagMs           int64 // max.compaction.lag.ms; none when not positive, or too long to ever pass
+	DeleteRetentionMs  int64
 	// MaxDecompressed bounds, in bytes, what one batch may decompress to where the log has to
 	// look at records; 256 MiB.
 	MaxDecompressed int
@@ -96,7 +101,18 @@ func (c Config) withDefaults() *Config {
 	fill(&c.SegmentMs, 7*24*3600*1000)
 	fill(&c.SegmentIndexBytes, 10<<20)
 	fill(&c.MaxDecompressed, 256<<20)
+	if c.MaxLagMs == math.MaxInt64 {
+		c.MaxLagMs = 0
+	}
 	return &c
+}
+
+// rollMs is how old the active segment may become: what is to be compacted has to be sealed.
+func (c Config) rollMs() int64 {
+	if c.Compact && c.MaxLagMs > 0 {
+		return min(c.SegmentMs, c.MaxLagMs)
+	}
+	return c.SegmentMs
 }
 
 func fill[T int | int64](field *T, value T) {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/commitlog/segment"
+	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/env"
 )
 
@@ -32,7 +33,17 @@ type DirOptions struct {
 	// RetentionCheck, CheckpointEvery and WatermarkEvery are how often Run looks for segments to
 	// delete (5 min), writes recovery points (60 s) and high watermarks (5 s).
 	RetentionCheck, CheckpointEvery, WatermarkEvery time.Duration
+	Cleaner                                         CleanerOptions
 	Faults                                          Faults
+}
+
+// CleanerOptions say what compaction may take of the machine.
+type CleanerOptions struct {
+	Disabled       bool
+	Every          time.Duration // how often Run looks for logs to compact; 15 s
+	MapBytes       int64         // for the offsets of keys; 128 MiB
+	MapLoad        float64       // how full they may become; 0.9
+	BytesPerSecond float64       // read, on average; no limit when not positive
 }
 
 // Dir is one log directory. All methods are safe for concurrent use.
@@ -61,6 +72,10 @@ type Dir struct {
 	recovery   *checkpoint
 	starts     *checkpoint
 	watermarks *checkpoint
+	cleaned    *checkpoint
+
+	coders   record.Coders
+	cleaning cleaning
 
 	mu     sync.Mutex
 	closed bool
@@ -119,8 +134,13 @@ func OpenDir(e env.Env, path string, o DirOptions) (*Dir, error) {
 
 func (o DirOptions) withDefaults() DirOptions {
 	fill(&o.MaxOpenFiles, 2048)
+	fill(&o.Cleaner.MapBytes, 128<<20)
+	if o.Cleaner.MapLoad <= 0 {
+		o.Cleaner.MapLoad = 0.9
+	}
 	for field, value := range map[*time.Duration]time.Duration{
 		&o.RetentionCheck: 5 * time.Minute, &o.CheckpointEvery: time.Minute, &o.WatermarkEvery: 5 * time.Second,
+		&o.Cleaner.Every: 15 * time.Second,
 	} {
 		if *field <= 0 {
 			*field = value
@@ -193,6 +213,12 @@ func (d *Dir) readCheckpoints() error {
 	} else if err != nil {
 		d.logger.Warn("recovery points are unreadable, all logs will be read", slog.String("file", d.recovery.path), slog.Any("error", err))
 		d.recovery.disk = map[layout.TP]int64{}
+	}
+	if d.cleaned, err = read(layout.CleanerFile); err != nil && !errors.Is(err, ErrCorrupt) {
+		return err
+	} else if err != nil {
+		d.logger.Warn("cleaner offsets are unreadable, logs are compacted from their start", slog.String("file", d.cleaned.path), slog.Any("error", err))
+		d.cleaned.disk = map[layout.TP]int64{}
 	}
 	if d.starts, err = read(layout.StartFile); err == nil {
 		d.watermarks, err = read(layout.WatermarkFile)
@@ -376,6 +402,9 @@ func (d *Dir) open(l *Log) error {
 			Reason: fmt.Sprintf("holds topic id %s, not %s", layout.FormatID(id), layout.FormatID(l.id)),
 			Fix:    "move it away if its topic was deleted",
 		}
+	}
+	if entries, err = l.settleSwaps(entries); err != nil {
+		return err
 	}
 	l.newDir = !d.clean
 	return l.recover(entries)

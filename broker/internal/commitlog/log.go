@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/epochs"
 	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/broker/internal/record"
@@ -35,9 +36,13 @@ type Log struct {
 	hw     atomic.Int64
 	mark   atomic.Pointer[mark]
 	closed atomic.Bool
+	keeper atomic.Pointer[Keeper]
+	// uncleanable is set when the log's files cannot be read by a compaction.
+	uncleanable atomic.Bool
+	cuts        int64 // how often the log was cut; guarded by Dir.points
 	// firstBase is the base of the first segment as the last sync has left it.
 	firstBase atomic.Int64
-	epochs    epochs
+	epochs    epochs.History
 
 	mu       sync.Mutex
 	dirty    []*segmentFile // with unsynced bytes, oldest first
@@ -110,20 +115,20 @@ func (l *Log) SetHighWatermark(offset int64) { l.hw.Store(offset) }
 func (l *Log) CheckpointedHighWatermark() int64 { return l.hw.Load() }
 
 // LatestEpoch is the newest leader epoch known.
-func (l *Log) LatestEpoch() (int32, bool) { return l.epochs.latest() }
+func (l *Log) LatestEpoch() (int32, bool) { return l.epochs.Latest() }
 
 // EpochEnd returns the largest known epoch that is not above the given one, and the offset at
 // which it ends (KIP-101, KIP-279); -1 and -1 when the epoch is newer than any known. For an
 // epoch older than any known it returns that epoch, and where the oldest begins.
 func (l *Log) EpochEnd(epoch int32) (foundEpoch int32, end int64) {
-	return l.epochs.end(epoch, l.EndOffset())
+	return l.epochs.End(epoch, l.EndOffset())
 }
 
 // AssignEpoch notes that the leader of an epoch begins at the end of the log.
 func (l *Log) AssignEpoch(epoch int32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.epochs.assign(epoch, l.EndOffset(), false)
+	l.epochs.Assign(epoch, l.EndOffset(), false)
 }
 
 // usable returns why the log cannot be used.
@@ -223,7 +228,7 @@ func (l *Log) write(batches []byte, next int64) error {
 	for rest := batches; len(rest) > 0; {
 		var b record.Batch
 		b, rest, _ = record.Split(rest) // was split before
-		l.epochs.assign(b.LeaderEpoch(), b.BaseOffset(), true)
+		l.epochs.Assign(b.LeaderEpoch(), b.BaseOffset(), true)
 		s.Note(b, pos, c.IndexIntervalBytes)
 		if l.follower != nil {
 			l.follower.Replay(b)
@@ -296,7 +301,7 @@ func (l *Log) mustRoll(s *segmentFile, c *Config, batches []byte, next int64) bo
 		age = newest - s.FirstTime()
 	}
 	return size+int64(len(batches)) > min(c.SegmentBytes, math.MaxInt32) ||
-		age > c.SegmentMs-s.jitter ||
+		age > c.rollMs()-s.jitter ||
 		s.Full(c.SegmentIndexBytes)
 }
 
@@ -395,7 +400,7 @@ func (l *Log) drop(s *segmentFile, delay int64) error {
 	}
 	l.unsynced = slices.DeleteFunc(l.unsynced, func(name string) bool { return strings.HasPrefix(name, s.Prefix+".") })
 	l.newFiles = true
-	paths, err := s.MarkDeleted(l.dir.env.FS)
+	paths, err := s.MarkDeleted(l.dir.env.FS, segment.TxnSuffix, segment.SnapshotSuffix)
 	l.dir.discard(delay, paths...)
 	return err
 }

@@ -68,6 +68,30 @@ func (l *Log) Read(from, upTo int64, maxBytes int, minOne bool) (Range, error) {
 	if err := l.usable(); err != nil {
 		return Range{}, err
 	}
+	var r Range
+	err := l.onSegments(func(segs []*segmentFile) (err error) {
+		r, err = l.read(segs, from, upTo, maxBytes, minOne)
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) && from < l.start.Load() {
+		return Range{}, ErrOffsetOutOfRange // deleted since the start was looked at
+	}
+	return r, err
+}
+
+// onSegments calls f with the log's segments, and again if they were compacted or deleted from
+// under it.
+func (l *Log) onSegments(f func(segs []*segmentFile) error) error {
+	for {
+		segs := l.segs.Load()
+		if err := f(*segs); !errors.Is(err, fs.ErrNotExist) || l.segs.Load() == segs {
+			return err
+		}
+	}
+}
+
+// read is Read of a list of segments.
+func (l *Log) read(segs []*segmentFile, from, upTo int64, maxBytes int, minOne bool) (Range, error) {
 	end := l.end.Load()
 	if from < l.start.Load() || from > end {
 		return Range{}, ErrOffsetOutOfRange
@@ -76,16 +100,11 @@ func (l *Log) Read(from, upTo int64, maxBytes int, minOne bool) (Range, error) {
 	if from >= upTo {
 		return Range{}, nil
 	}
-	segs := *l.segs.Load()
 	for _, s := range segs[holding(segs, from):] {
 		if s.Base >= upTo {
 			break
 		}
-		r, found, err := l.readSegment(s, from, upTo, maxBytes, minOne)
-		if errors.Is(err, fs.ErrNotExist) && from < l.start.Load() {
-			return Range{}, ErrOffsetOutOfRange // deleted since the start was looked at
-		}
-		if err != nil || found {
+		if r, found, err := l.readSegment(s, from, upTo, maxBytes, minOne); err != nil || found {
 			return r, err
 		}
 	}
@@ -164,19 +183,18 @@ func (l *Log) OffsetForTime(ts, upTo int64) (found TimeOffset, ok bool, err erro
 	if err := l.usable(); err != nil {
 		return found, false, err
 	}
-	for _, s := range *l.segs.Load() {
-		if s.Base >= upTo {
-			break
+	err = l.onSegments(func(segs []*segmentFile) (err error) {
+		for _, s := range segs {
+			if s.Base >= upTo {
+				break
+			}
+			if found, ok, err = l.searchTime(s, ts, upTo); ok || err != nil {
+				return err
+			}
 		}
-		found, ok, err = l.searchTime(s, ts, upTo)
-		if errors.Is(err, fs.ErrNotExist) && s.Base < l.start.Load() {
-			continue
-		}
-		if ok || err != nil {
-			return found, ok, err
-		}
-	}
-	return TimeOffset{}, false, nil
+		return nil
+	})
+	return found, ok, err
 }
 
 func (l *Log) searchTime(s *segmentFile, ts, upTo int64) (found TimeOffset, ok bool, err error) {
@@ -241,10 +259,18 @@ func (l *Log) MaxTimestamp() (found TimeOffset, ok bool, err error) {
 	if err := l.usable(); err != nil {
 		return found, false, err
 	}
+	err = l.onSegments(func(segs []*segmentFile) (err error) {
+		found, ok, err = l.maxTimestamp(segs)
+		return err
+	})
+	return found, ok, err
+}
+
+func (l *Log) maxTimestamp(segs []*segmentFile) (found TimeOffset, ok bool, err error) {
 	interval := l.config.Load().IndexIntervalBytes
 	var in *segmentFile
 	newest, at := record.NoTimestamp, int64(0)
-	for _, s := range *l.segs.Load() {
+	for _, s := range segs {
 		if s.Size() == 0 {
 			continue
 		}

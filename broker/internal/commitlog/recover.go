@@ -97,8 +97,8 @@ func (l *Log) restore(entries []fs.DirEntry, start int64) error {
 	if l.newFiles = l.newFiles || !l.dir.clean && start > 0; !l.newFiles {
 		l.firstBase.Store((*l.segs.Load())[0].Base)
 	}
-	l.epochs.cutEnd(l.end.Load())
-	l.epochs.cutStart(l.start.Load())
+	l.epochs.CutEnd(l.end.Load())
+	l.epochs.CutStart(l.start.Load())
 	if err := l.loadAborted(); err != nil {
 		return err
 	}
@@ -116,13 +116,8 @@ func (l *Log) sort(entries []fs.DirEntry) (contents, error) {
 		base, suffix, ok := segment.ParseName(e.Name())
 		path := filepath.Join(l.path, e.Name())
 		switch {
-		case filepath.Ext(e.Name()) == segment.DeletedSuffix || filepath.Ext(e.Name()) == layout.CleanedSuffix || filepath.Ext(e.Name()) == layout.TmpSuffix:
+		case filepath.Ext(e.Name()) == segment.DeletedSuffix || filepath.Ext(e.Name()) == layout.TmpSuffix:
 			l.dir.discard(0, path)
-		case filepath.Ext(e.Name()) == layout.SwapSuffix:
-			return c, &FileError{
-				Path: path, Reason: "is left of a compaction that another program began", Err: ErrCorrupt,
-				Fix: "start that program once more on this directory and stop it cleanly",
-			}
 		case ok && suffix == segment.LogSuffix:
 			info, err := e.Info()
 			if err != nil {
@@ -160,7 +155,7 @@ func (l *Log) loadEpochs() (known bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := l.epochs.decode(data); err != nil {
+	if err := l.epochs.Decode(data); err != nil {
 		l.dir.logger.Warn("leader epochs are unreadable, the log will tell them", slog.String("log", l.tp.String()), slog.Any("error", err))
 		return false, nil
 	}
@@ -289,7 +284,7 @@ func (l *Log) walk(s *segmentFile, h io.ReaderAt, point int64, verify bool) (end
 			}
 			return end, err
 		}
-		l.epochs.assign(b.LeaderEpoch(), b.BaseOffset(), true)
+		l.epochs.Assign(b.LeaderEpoch(), b.BaseOffset(), true)
 		s.Note(b, at, interval)
 		end = b.NextOffset()
 	}

@@ -40,7 +40,7 @@ func (l *Log) raiseStart(to int64) bool {
 		return false
 	}
 	l.start.Store(to)
-	l.epochs.cutStart(to)
+	l.epochs.CutStart(to)
 	l.txns.cutAbortedStart(to)
 	return true
 }
@@ -66,7 +66,7 @@ func (l *Log) retain() error {
 	}
 	rest := slices.Clone(segs[n:])
 	l.start.Store(max(l.start.Load(), rest[0].Base))
-	l.epochs.cutStart(l.start.Load())
+	l.epochs.CutStart(l.start.Load())
 	l.txns.cutAbortedStart(l.start.Load())
 	l.segs.Store(&rest)
 	for _, s := range segs[:n] {
@@ -148,7 +148,7 @@ func (l *Log) TruncateTo(offset int64) error {
 	if offset >= l.end.Load() {
 		return nil
 	}
-	if err := d.lowerPoint(l, offset); err != nil {
+	if err := errors.Join(d.lowerPoint(l, offset), d.lowerCleaned(l, offset)); err != nil {
 		return err
 	}
 	if err := l.cut(offset); err != nil {
@@ -189,7 +189,7 @@ func (l *Log) cut(offset int64) error {
 	l.start.Store(min(l.start.Load(), end))
 	l.hw.Store(min(l.hw.Load(), end))
 	l.mark.Store(nil)
-	l.epochs.cutEnd(end)
+	l.epochs.CutEnd(end)
 	for _, s := range slices.Backward(dropped) {
 		if err := l.drop(s, 0); err != nil {
 			return err

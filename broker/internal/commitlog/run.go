@@ -27,8 +27,9 @@ func (d *Dir) SetBrokerEpoch(epoch int64) {
 // must have stopped. The error wraps ErrOffline when the directory failed at any time: the marker
 // is missing then.
 func (d *Dir) Run(ctx context.Context) error {
-	var syncer sync.WaitGroup
-	syncer.Go(func() { d.runSyncer(ctx) })
+	var workers sync.WaitGroup
+	workers.Go(func() { d.runSyncer(ctx) })
+	workers.Go(func() { d.runCleaner(ctx) })
 	o := d.options
 	retention, stop1 := d.every(o.RetentionCheck)
 	points, stop2 := d.every(o.CheckpointEvery)
@@ -40,7 +41,7 @@ func (d *Dir) Run(ctx context.Context) error {
 			stop1()
 			stop2()
 			stop3()
-			syncer.Wait()
+			workers.Wait()
 			return d.close()
 		case <-retention:
 			err = d.Retain()
@@ -118,7 +119,7 @@ func (d *Dir) Checkpoint() error {
 	for l, at := range candidates {
 		l.point.Store(at)
 	}
-	err := errors.Join(d.writeStarts(), d.writeWatermarks())
+	err := errors.Join(d.writeStarts(), d.writeWatermarks(), d.cleaned.write(d.env.FS, d.present(d.cleaned)))
 	if err == nil {
 		clear(d.gone)
 	}
@@ -156,12 +157,12 @@ func (l *Log) candidate() (at int64, ok bool, err error) {
 
 // saveEpochs makes the leader epochs durable if their file lacks something.
 func (l *Log) saveEpochs() error {
-	data, dirty := l.epochs.encode()
+	data, dirty := l.epochs.Encode()
 	if !dirty {
 		return nil
 	}
 	if err := env.WriteFileAtomic(l.dir.env.FS, filepath.Join(l.path, layout.EpochFile), data); err != nil {
-		l.epochs.unsaved()
+		l.epochs.Unsaved()
 		return err
 	}
 	return nil
@@ -186,7 +187,7 @@ func (d *Dir) forgetPoints(t layout.TP) error {
 	d.points.Lock()
 	defer d.points.Unlock()
 	delete(d.gone, t)
-	for _, c := range []*checkpoint{d.recovery, d.starts, d.watermarks} {
+	for _, c := range []*checkpoint{d.recovery, d.starts, d.watermarks, d.cleaned} {
 		offsets := maps.Clone(c.disk)
 		delete(offsets, t)
 		if err := c.write(d.env.FS, offsets); err != nil {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sort"
 	"sync"
 
 	"github.com/weirstream/weir/broker/internal/commitlog/layout"
@@ -143,4 +144,15 @@ func (x *txnIndex) cutAbortedStart(start int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.list = slices.DeleteFunc(x.list, func(t AbortedTxn) bool { return t.Last < start })
+}
+
+// replace puts the aborted transactions that are left in the place of those whose markers lie
+// between two offsets.
+func (x *txnIndex) replace(from, to int64, left []AbortedTxn) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	at := func(offset int64) int {
+		return sort.Search(len(x.list), func(i int) bool { return x.list[i].Last >= offset })
+	}
+	x.list = slices.Replace(slices.Clone(x.list), at(from), at(to), left...)
 }

@@ -145,6 +145,7 @@ func New(o Options) *Partition {
 	p.indexAborted()
 	p.role.Store(packRole(0, false))
 	o.Log.OnSync(p.synced)
+	o.Log.SetKeeper(p)
 	return p
 }
 
@@ -253,6 +254,15 @@ func (p *Partition) Producers() []producer.Info {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.producers.Producers()
+}
+
+// LastBatches tells compaction what it has to leave of the producers that may write again.
+func (p *Partition) LastBatches() map[int64]commitlog.ProducerLast {
+	last := map[int64]commitlog.ProducerLast{}
+	for _, i := range p.Producers() {
+		last[i.ID] = commitlog.ProducerLast{Offset: i.LastOffset, Epoch: i.Epoch}
+	}
+	return last
 }
 
 // ExpireProducers forgets producers that have been idle for the given time and have no open

@@ -78,6 +78,13 @@ func (e *entry) lastSequence() int32 {
 	return e.batches[e.n-1].lastSequence
 }
 
+func (e *entry) lastOffset() int64 {
+	if e.n == 0 {
+		return none
+	}
+	return e.batches[e.n-1].lastOffset
+}
+
 // txn is a transaction by its producer and the offsets of its first batch and of its marker.
 type txn struct {
 	producerID  int64
@@ -321,6 +328,7 @@ type Info struct {
 	LastTimestamp    int64
 	CoordinatorEpoch int32
 	TxnFirst         int64 // -1 without an open transaction
+	LastOffset       int64 // of the last batch of records; -1 when only a marker is known
 }
 
 // Producers lists the known producers by id.
@@ -330,7 +338,7 @@ func (s *State) Producers() []Info {
 		e := s.producers[id]
 		out = append(out, Info{
 			ID: id, Epoch: e.epoch, LastSequence: e.lastSequence(), LastTimestamp: e.timestamp,
-			CoordinatorEpoch: e.coordinatorEpoch, TxnFirst: e.txnFirst,
+			CoordinatorEpoch: e.coordinatorEpoch, TxnFirst: e.txnFirst, LastOffset: e.lastOffset(),
 		})
 	}
 	return out

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 
@@ -47,11 +48,15 @@ func (f *File) unlink() {
 }
 
 // Acquire opens the file if need be, creating it if it is missing and create is set. Each
-// success needs one release, until which the handle stays open.
+// success needs one release, until which the handle stays open. A retired file that nobody holds
+// counts as missing: another may have its name by now.
 func (f *File) Acquire(create bool) (env.File, error) {
 	p := f.pool
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if f.handle == nil && f.retired {
+		return nil, &fs.PathError{Op: "open", Path: f.name, Err: fs.ErrNotExist}
+	}
 	if f.handle == nil {
 		flag := os.O_RDWR
 		if create {
@@ -115,11 +120,12 @@ func (f *File) Retire() {
 	}
 }
 
-// Rename moves the file on disk; holders keep theirs.
+// Rename moves the file on disk; holders keep theirs. One that does not exist yet will be made
+// under the new name.
 func (f *File) Rename(to string) error {
 	f.pool.mu.Lock()
 	defer f.pool.mu.Unlock()
-	if err := f.pool.fs.Rename(f.name, to); err != nil {
+	if err := ignoreMissing(f.pool.fs.Rename(f.name, to)); err != nil {
 		return fmt.Errorf("rename: %w", err)
 	}
 	f.name = to

@@ -44,12 +44,15 @@ type Segment struct {
 
 // New returns the segment with a base offset in a directory, empty until SetSize, its indexes
 // taken for complete. It touches nothing on disk.
-func New(pool *Pool, dir string, base int64) *Segment {
+func New(pool *Pool, dir string, base int64) *Segment { return newBeside(pool, dir, base, "") }
+
+// newBeside is New for a segment whose files have one more suffix, until Rename.
+func newBeside(pool *Pool, dir string, base int64, more string) *Segment {
 	prefix := filepath.Join(dir, Name(base, ""))
 	s := &Segment{
-		Base: base, Prefix: prefix, Log: pool.File(prefix + LogSuffix),
-		offsets: index{file: pool.File(prefix + IndexSuffix), width: offsetWidth},
-		times:   index{file: pool.File(prefix + TimeSuffix), width: timeWidth},
+		Base: base, Prefix: prefix, Log: pool.File(prefix + LogSuffix + more),
+		offsets: index{file: pool.File(prefix + IndexSuffix + more), width: offsetWidth},
+		times:   index{file: pool.File(prefix + TimeSuffix + more), width: timeWidth},
 		maxTime: record.NoTimestamp, timeTold: record.NoTimestamp, firstTime: record.NoTimestamp,
 	}
 	s.next.Store(base)
@@ -77,6 +80,25 @@ func (s *Segment) Publish(next, size int64) {
 
 // FirstTime is the max timestamp of the first batch in milliseconds, -1 when it is not known.
 func (s *Segment) FirstTime() int64 { return s.firstTime }
+
+// Oldest reads the max timestamp of the first batch, in milliseconds; -1 for an empty segment.
+func (s *Segment) Oldest() (timestamp int64, err error) {
+	if s.size.Load() == 0 {
+		return record.NoTimestamp, nil
+	}
+	h, err := s.Log.Acquire(false)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Log.Release()
+	sc := s.Scan(h, 0, s.size.Load(), false)
+	defer sc.Close()
+	b, _, err := sc.Next()
+	if err != nil {
+		return 0, err
+	}
+	return b.MaxTimestamp(), nil
+}
 
 // Loaded declares the indexes complete, or not, so that Ready has nothing, or something, to do.
 func (s *Segment) Loaded(yes bool) { s.loaded.Store(yes) }
@@ -129,7 +151,7 @@ func (s *Segment) Note(b record.Batch, pos int64, interval int) {
 		s.firstTime = b.MaxTimestamp()
 	}
 	s.top.Lock()
-	if ts := b.MaxTimestamp(); ts > s.maxTime {
+	if ts := b.MaxTimestamp(); ts > s.maxTime && b.Count() > 0 { // nothing to find in an emptied batch
 		s.maxTime, s.maxAt = ts, b.LastOffset()
 	}
 	s.top.Unlock()
@@ -405,24 +427,38 @@ func (s *Segment) Boundary(sc *Scanner, first Place, limit int64) (end int64, er
 	return end, err
 }
 
-// MarkDeleted renames the segment's files, those that exist, closes them, and returns the names
-// that they can be removed by.
-func (s *Segment) MarkDeleted(fsys env.FS) (paths []string, err error) {
-	for _, f := range []*File{s.Log, s.offsets.file, s.times.file} {
-		to := f.Name() + DeletedSuffix
-		if err := ignoreMissing(f.Rename(to)); err != nil {
-			return paths, err
+// Rename gives the segment's files another suffix beside their own.
+func (s *Segment) Rename(more string) error {
+	for _, f := range []struct {
+		file   *File
+		suffix string
+	}{{s.Log, LogSuffix}, {s.offsets.file, IndexSuffix}, {s.times.file, TimeSuffix}} {
+		if err := f.file.Rename(s.Prefix + f.suffix + more); err != nil {
+			return err
 		}
-		paths = append(paths, to)
 	}
-	s.Retire()
-	for _, suffix := range []string{TxnSuffix, SnapshotSuffix} {
-		to := s.Prefix + suffix + DeletedSuffix
-		err := ignoreMissing(fsys.Rename(s.Prefix+suffix, to))
+	return nil
+}
+
+// MarkDeleted renames the segment's files, and those with the other suffixes, as far as they exist,
+// closes them, and returns the names that they can be removed by.
+func (s *Segment) MarkDeleted(fsys env.FS, others ...string) (paths []string, err error) {
+	defer s.Retire()
+	return s.renameDeleted(fsys, others)
+}
+
+func (s *Segment) renameDeleted(fsys env.FS, others []string) (paths []string, err error) {
+	if err := s.Rename(DeletedSuffix); err != nil {
+		return nil, err
+	}
+	for _, suffix := range append([]string{LogSuffix, IndexSuffix, TimeSuffix}, others...) {
+		paths = append(paths, s.Prefix+suffix+DeletedSuffix)
+	}
+	for _, suffix := range others {
+		err := ignoreMissing(fsys.Rename(s.Prefix+suffix, s.Prefix+suffix+DeletedSuffix))
 		if err != nil {
 			return paths, fmt.Errorf("rename: %w", err)
 		}
-		paths = append(paths, to)
 	}
 	return paths, nil
 }

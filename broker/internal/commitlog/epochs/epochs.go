@@ -1,4 +1,6 @@
-package commitlog
+// Package epochs is the history of a log's leaders, from which followers and consumers learn where
+// a leader's records end (KIP-101, KIP-279).
+package epochs
 
 import (
 	"slices"
@@ -7,16 +9,17 @@ import (
 	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 )
 
-// epochs is the history of leaders: each epoch with the offset of its first batch (KIP-101).
-type epochs struct {
+// History is each epoch with the offset of its first batch. The zero value knows none. It is safe
+// for concurrent use.
+type History struct {
 	mu    sync.Mutex
 	list  []layout.EpochStart // both fields ascend
 	dirty bool                // the file lacks an epoch that has data, or holds one that is cut
 }
 
-// assign begins an epoch at an offset, unless a later one has begun. data tells that the epoch
+// Assign begins an epoch at an offset, unless a later one has begun. data tells that the epoch
 // has a batch, from when on the file needs to know of it.
-func (e *epochs) assign(epoch int32, start int64, data bool) {
+func (e *History) Assign(epoch int32, start int64, data bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if n := len(e.list); epoch < 0 || n > 0 && e.list[n-1].Epoch >= epoch {
@@ -28,7 +31,8 @@ func (e *epochs) assign(epoch int32, start int64, data bool) {
 	e.dirty = e.dirty || data
 }
 
-func (e *epochs) latest() (int32, bool) {
+// Latest returns the newest epoch; ok is false when there is none.
+func (e *History) Latest() (int32, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(e.list) == 0 {
@@ -37,9 +41,9 @@ func (e *epochs) latest() (int32, bool) {
 	return e.list[len(e.list)-1].Epoch, true
 }
 
-// end returns the largest known epoch that is not above the given one, and where it ends in a
+// End returns the largest known epoch that is not above the given one, and where it ends in a
 // log that ends at logEnd.
-func (e *epochs) end(epoch int32, logEnd int64) (int32, int64) {
+func (e *History) End(epoch int32, logEnd int64) (int32, int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	n := len(e.list)
@@ -56,8 +60,8 @@ func (e *epochs) end(epoch int32, logEnd int64) (int32, int64) {
 	return e.list[above-1].Epoch, e.list[above].Start
 }
 
-// cutEnd forgets epochs that begin at or after the end of the log.
-func (e *epochs) cutEnd(end int64) {
+// CutEnd forgets epochs that begin at or after the end of the log.
+func (e *History) CutEnd(end int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	n := len(e.list)
@@ -65,8 +69,8 @@ func (e *epochs) cutEnd(end int64) {
 	e.dirty = e.dirty || len(e.list) != n
 }
 
-// cutStart forgets epochs that end at or before the start of the log.
-func (e *epochs) cutStart(start int64) {
+// CutStart forgets epochs that end at or before the start of the log.
+func (e *History) CutStart(start int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	keep := 0
@@ -82,23 +86,23 @@ func (e *epochs) cutStart(start int64) {
 	}
 }
 
-// encode returns the contents of the file. The caller reports a success through saved.
-func (e *epochs) encode() (data []byte, dirty bool) {
+// Encode returns the contents of the file. The caller reports a success through saved.
+func (e *History) Encode() (data []byte, dirty bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	dirty, e.dirty = e.dirty, false
 	return layout.EncodeEpochs(e.list), dirty
 }
 
-// unsaved tells that writing what encode returned has failed.
-func (e *epochs) unsaved() {
+// Unsaved tells that writing what encode returned has failed.
+func (e *History) Unsaved() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.dirty = true
 }
 
-// decode replaces the history by the contents of a file. Errors wrap ErrCorrupt.
-func (e *epochs) decode(data []byte) error {
+// Decode replaces the history by the contents of a file. Errors wrap ErrCorrupt.
+func (e *History) Decode(data []byte) error {
 	list, err := layout.ParseEpochs(data)
 	if err != nil {
 		return err
