@@ -233,6 +233,8 @@ type KeyValue[K, V any] interface {
 // largest start that was put is the time of the store; rows that start at or
 // before that time less the retention are gone, and are not taken.
 type Window[K, V any] interface {
+	// Time returns the time of the store, NoTimestamp before the first put.
+	Time() int64
 	// Get returns the row of a key and start; in a store with duplicates, the
 	// first one.
 	Get(key K, start int64) (value V, timestamp int64, ok bool, err error)

@@ -26,6 +26,9 @@ func (s window[K, V]) locate(key K, start int64, seq uint32) error {
 	return nil
 }
 
+// Time implements Window.
+func (s window[K, V]) Time() int64 { return s.now.time }
+
 // Get implements Window.
 func (s window[K, V]) Get(key K, start int64) (value V, timestamp int64, ok bool, err error) {
 	if s.spec.RetainDuplicates {

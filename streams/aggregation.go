@@ -53,7 +53,7 @@ func aggregate[K, V, KR, A any](g *Grouped[K, V], f folder[K, V, A], w wiring[K,
 		if g.name != "" {
 			base = g.name
 		}
-		in = reroute(st, in, base, given || g.name != "")
+		in = reroute(st, in, base)
 	}
 	if in.failed() || st.bad {
 		return &Table[KR, A]{}

@@ -86,6 +86,30 @@ func (b *Builder) next(prefix string, o *options, allowed setting) *step {
 	return s
 }
 
+// between starts an operator that combines two others, and has no name yet.
+func (b *Builder) between(what, left, right string, opts []Option) *step {
+	s := &step{b: b, o: collect(opts), name: fmt.Sprintf("%s of %s and %s", what, left, right)}
+	if s.o.has(setName) {
+		s.name = s.o.name
+		s.check(legal(s.name))
+	}
+	if b.built {
+		s.check(errors.New("the topology is built already"))
+	}
+	return s
+}
+
+// suffixed returns the name of the user with a suffix, or else a generated one.
+func (s *step) suffixed(suffix, generated string) string {
+	if s.o.has(setName) {
+		return s.o.name + suffix
+	}
+	return generated
+}
+
+// at tells people which operator this is and where it stands.
+func (s *step) at() string { return fmt.Sprintf("%s (%s)", s.name, caller()) }
+
 // generate returns a name with the next number of the builder.
 func (b *Builder) generate(prefix string) string {
 	name := fmt.Sprintf("%s-%010d", prefix, b.index)
@@ -115,10 +139,27 @@ func (s *step) processor(parents ...string) {
 	}
 }
 
+// node adds a node of the operator to the graph, where it has several.
+func (s *step) node(name string, parents ...string) {
+	if !s.bad {
+		s.check(s.b.graph.AddProcessor(name, parents...))
+	}
+}
+
 // connect lets the operator use a store.
 func (s *step) connect(store string) {
 	if !s.bad {
 		s.check(s.b.graph.Connect(s.name, store))
+	}
+}
+
+// keep declares a store and lets nodes use it.
+func (s *step) keep(st graph.Store, nodes ...string) {
+	s.addStore(st)
+	for _, node := range nodes {
+		if !s.bad {
+			s.check(s.b.graph.Connect(node, st.Name))
+		}
 	}
 }
 

@@ -116,6 +116,84 @@ func TestBuildReportsMistakes(t *testing.T) {
 			build: func(b *builder) { streams.TableFrom(b, "in", str, str); from(b, "in") },
 			op:    "KSTREAM-SOURCE-0000000003", want: "either a table or streams", is: streams.ErrDuplicate,
 		},
+		"join without function": {
+			build: func(b *builder) {
+				streams.Join[string, string, string, string](from(b, "l"), from(b, "r"), nil, joinWindow())
+			},
+			op: "Join of KSTREAM-SOURCE-0000000000 and KSTREAM-SOURCE-0000000001", want: "function is nil",
+		},
+		"left join without function": {
+			build: func(b *builder) {
+				streams.LeftJoin[string, string, string, string](from(b, "l"), from(b, "r"), nil, joinWindow(), named("j"))
+			},
+			op: "j", want: "function is nil",
+		},
+		"join across builders": {
+			build: func(b *builder) {
+				streams.Join(from(b, "l"), from(streams.NewBuilder(), "r"), both, joinWindow(), named("j"))
+			},
+			op: "j", want: "different builders",
+		},
+		"join window of less than nothing": {
+			build: func(b *builder) {
+				w := joinWindow().Before(-2 * time.Minute)
+				streams.Join(from(b, "l"), from(b, "r"), both, w, named("j"))
+			},
+			op: "j", want: "make no window", is: streams.ErrWindow,
+		},
+		"join window of a microsecond": {
+			build: func(b *builder) {
+				streams.Join(from(b, "l"), from(b, "r"), both, streams.Within(time.Microsecond), named("j"))
+			},
+			op: "j", want: "whole milliseconds", is: streams.ErrWindow,
+		},
+		"join with negative grace": {
+			build: func(b *builder) {
+				streams.Join(from(b, "l"), from(b, "r"), both, joinWindow().Grace(-1), named("j"))
+			},
+			op: "j", want: "negative", is: streams.ErrWindow,
+		},
+		"join with a cache": {
+			build: func(b *builder) {
+				streams.Join(from(b, "l"), from(b, "r"), both, joinWindow(), named("j"), streams.NoCache())
+			},
+			op: "j", want: "NoCache", is: streams.ErrOption,
+		},
+		"join with another serde": {
+			build: func(b *builder) {
+				streams.Join(from(b, "l"), from(b, "r"), both, joinWindow(), named("j"), streams.OtherSerde(i64))
+			},
+			op: "j", want: "does not encode string",
+		},
+		"join with an illegal name": {
+			build: func(b *builder) { streams.Join(from(b, "l"), from(b, "r"), both, joinWindow(), named("a b")) },
+			op:    "a b", want: "holds a character",
+		},
+		"join name taken": {
+			build: func(b *builder) {
+				streams.Join(from(b, "l"), from(b, "r"), both, joinWindow(), named("j"))
+				streams.Join(from(b, "l"), from(b, "r"), both, joinWindow(), named("j"))
+			},
+			op: "j", want: "taken",
+		},
+		"table join without function": {
+			build: func(b *builder) {
+				streams.JoinTable[string, string, string, string](from(b, "s"), streams.TableFrom(b, "t", str, str), nil, named("j"))
+			},
+			op: "j", want: "function is nil",
+		},
+		"table join across builders": {
+			build: func(b *builder) {
+				streams.JoinTable(from(b, "s"), streams.TableFrom(streams.NewBuilder(), "t", str, str), both, named("j"))
+			},
+			op: "j", want: "different builders",
+		},
+		"table join with a store": {
+			build: func(b *builder) {
+				streams.JoinTable(from(b, "s"), streams.TableFrom(b, "t", str, str), both, named("j"), store("x"))
+			},
+			op: "j", want: "Store", is: streams.ErrOption,
+		},
 		"second timestamp": {
 			build: func(b *builder) {
 				from(b, "in")
@@ -321,6 +399,9 @@ func onStreams(b *builder, bad *strs) {
 
 func onGroups(bad *strs) {
 	byValue(bad)
+	streams.LeftJoin(bad, bad, orRight, joinWindow()).Peek(look)
+	streams.OuterJoin(bad, streams.Join(bad, bad, both, joinWindow()), orEither, joinWindow())
+	streams.LeftJoinTable(streams.JoinTable(bad, streams.GroupByKey(bad).Reduce(first), both), nil, orRight)
 	g := streams.GroupByKey(bad)
 	g.Count().ToStream().Peek(func(string, int64) {})
 	g.Reduce(first).ToStream()
@@ -342,17 +423,30 @@ func TestRequireNames(t *testing.T) {
 		"store":             func(b *builder) { streams.GroupByKey(from(b, "in")).Count() },
 		"window store":      func(b *builder) { streams.GroupByKey(from(b, "in")).WindowedBy(window()).Count() },
 		"repartition topic": func(b *builder) { from(b, "in").Repartition() },
+		"stores of a join":  func(b *builder) { streams.Join(from(b, "l"), from(b, "r"), both, joinWindow(), named("j")) },
+		"topic of a join": func(b *builder) {
+			streams.Join(rekeyed(from(b, "l")), from(b, "r"), both, joinWindow(), store("j"))
+		},
+		"rows of a joined table": func(b *builder) {
+			streams.JoinTable(from(b, "s"), streams.TableFrom(b, "t", str, str), both)
+		},
 	} {
 		if err := build(f); !errors.Is(err, streams.ErrUnnamed) {
 			t.Errorf("%s: error %v, want %v", name, err, streams.ErrUnnamed)
 		}
 	}
 	for name, f := range map[string]func(b *builder){
-		"nothing to name":        func(b *builder) { to(from(b, "in").Filter(yes), "out", str) },
-		"store":                  func(b *builder) { streams.GroupByKey(from(b, "in")).Count(store("c")) },
-		"topic named after it":   func(b *builder) { byValue(from(b, "in")).Count(store("c")) },
-		"named repartition":      func(b *builder) { from(b, "in").Repartition(named("r")) },
-		"table without a store":  func(b *builder) { streams.TableFrom(b, "in", str, str) },
+		"nothing to name":       func(b *builder) { to(from(b, "in").Filter(yes), "out", str) },
+		"store":                 func(b *builder) { streams.GroupByKey(from(b, "in")).Count(store("c")) },
+		"topic named after it":  func(b *builder) { byValue(from(b, "in")).Count(store("c")) },
+		"named repartition":     func(b *builder) { from(b, "in").Repartition(named("r")) },
+		"table without a store": func(b *builder) { streams.TableFrom(b, "in", str, str) },
+		"join": func(b *builder) {
+			streams.Join(rekeyed(from(b, "l")), from(b, "r"), both, joinWindow(), named("j"), store("j"))
+		},
+		"joined table": func(b *builder) {
+			streams.JoinTable(from(b, "s"), streams.TableFrom(b, "t", str, str, store("rows")), both)
+		},
 		"both named":             func(b *builder) { byValue(from(b, "in"), named("g")).Count(store("c")) },
 		"two groups of one name": func(b *builder) { g := byValue(from(b, "in"), named("g")); g.Count(store("c")); g.Count(store("d")) },
 	} {

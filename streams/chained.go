@@ -55,3 +55,28 @@ func (g *Grouped[K, V]) Aggregate[A any](initial func() A, add func(key K, value
 func (t *TimeWindowed[K, V]) Aggregate[A any](initial func() A, add func(key K, value V, aggregate A) A, value serde.Serde[A], opts ...Option) *Table[Windowed[K], A] {
 	return AggregateWindow(t, initial, add, value, opts...)
 }
+
+// Join is the function [Join].
+func (s *Stream[K, V]) Join[V2, O any](right *Stream[K, V2], join func(key K, left V, right V2) O, w JoinWindows, opts ...Option) *Stream[K, O] {
+	return Join(s, right, join, w, opts...)
+}
+
+// LeftJoin is the function [LeftJoin].
+func (s *Stream[K, V]) LeftJoin[V2, O any](right *Stream[K, V2], join func(key K, left V, right *V2) O, w JoinWindows, opts ...Option) *Stream[K, O] {
+	return LeftJoin(s, right, join, w, opts...)
+}
+
+// OuterJoin is the function [OuterJoin].
+func (s *Stream[K, V]) OuterJoin[V2, O any](right *Stream[K, V2], join func(key K, left *V, right *V2) O, w JoinWindows, opts ...Option) *Stream[K, O] {
+	return OuterJoin(s, right, join, w, opts...)
+}
+
+// JoinTable is the function [JoinTable].
+func (s *Stream[K, V]) JoinTable[VT, O any](t *Table[K, VT], join func(key K, value V, row VT) O, opts ...Option) *Stream[K, O] {
+	return JoinTable(s, t, join, opts...)
+}
+
+// LeftJoinTable is the function [LeftJoinTable].
+func (s *Stream[K, V]) LeftJoinTable[VT, O any](t *Table[K, VT], join func(key K, value V, row *VT) O, opts ...Option) *Stream[K, O] {
+	return LeftJoinTable(s, t, join, opts...)
+}

@@ -21,6 +21,13 @@ func TestChainedSpelling(t *testing.T) {
 	s = streams.Process(streams.SelectKey(s, value), quiet)
 	s = streams.Aggregate(byValue(s), empty, keep, str).ToStream()
 	streams.AggregateWindow(byValue(s).WindowedBy(window()), empty, keep, str).ToStream()
+	rows := streams.TableFrom(chain, "t", str, str)
+	from(chain, "l").Join(from(chain, "r"), both, joinWindow()).LeftJoin(from(chain, "r"), orRight, joinWindow()).
+		OuterJoin(from(chain, "r"), orEither, joinWindow()).JoinTable(rows, both).LeftJoinTable(rows, orRight)
+	rows = streams.TableFrom(plain, "t", str, str)
+	j := streams.Join(from(plain, "l"), from(plain, "r"), both, joinWindow())
+	j = streams.OuterJoin(streams.LeftJoin(j, from(plain, "r"), orRight, joinWindow()), from(plain, "r"), orEither, joinWindow())
+	streams.LeftJoinTable(streams.JoinTable(j, rows, both), rows, orRight)
 	one, err := chain.Build()
 	if err != nil {
 		t.Fatal(err)

@@ -77,6 +77,8 @@ func described() map[string]func(b *builder) {
 	maps.Copy(m, describedAggregations())
 	maps.Copy(m, describedWindows())
 	maps.Copy(m, describedShared())
+	maps.Copy(m, describedJoins())
+	maps.Copy(m, describedTableJoins())
 	m["numbers-stateless"] = numbersStateless
 	m["numbers-state"] = numbersState
 	return m

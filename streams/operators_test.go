@@ -3,6 +3,7 @@ package streams_test
 import (
 	"fmt"
 	"iter"
+	"maps"
 	"sort"
 	"strconv"
 	"strings"
@@ -182,6 +183,12 @@ func swapped(k, v string) iter.Seq2[string, string] {
 }
 
 func operators() map[string]func(b *builder) {
+	m := operatorsOfStreams()
+	maps.Copy(m, operatorsOfJoins())
+	return m
+}
+
+func operatorsOfStreams() map[string]func(b *builder) {
 	ms := time.Millisecond
 	ten := streams.Tumbling(10 * ms)
 	return map[string]func(b *builder){

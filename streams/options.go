@@ -36,6 +36,7 @@ const (
 	setTimestamp
 	setRef
 	setVersioned
+	setOther
 	// setState is what every operator with a store of its own takes.
 	setState = setStore | setValue | setCache | setMemory | setLog | setTopicConfig
 	// setTable is what every table takes: its store may be versioned.
@@ -46,6 +47,7 @@ func (s setting) String() string {
 	names := [...]string{
 		"Named", "Store", "KeySerde", "ValueSerde", "Retention", "NoCache", "InMemory",
 		"NoChangelog", "TopicConfig", "Partitions", "TimestampFrom", "a store reference", "Versioned",
+		"OtherSerde",
 	}
 	for i, name := range names {
 		if s&(1<<i) != 0 {
@@ -60,6 +62,7 @@ type options struct {
 	name        string
 	store       string
 	key, value  any // serdes
+	other       any // serde of the values of the right side
 	retention   time.Duration
 	topicConfig map[string]string
 	partitions  int32
@@ -118,6 +121,11 @@ func KeySerde[K any](s serde.Serde[K]) Option {
 // ValueSerde is [KeySerde] for values.
 func ValueSerde[V any](s serde.Serde[V]) Option {
 	return option{setValue, func(o *options) { o.value = s }}
+}
+
+// OtherSerde is [ValueSerde] for the values of the right side of a join.
+func OtherSerde[V any](s serde.Serde[V]) Option {
+	return option{setOther, func(o *options) { o.other = s }}
 }
 
 // Retention keeps the rows of a windowed store for longer than size plus grace,

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
@@ -9,7 +10,8 @@ import (
 
 // Repartition sends the stream through an internal topic, so that all records
 // of a key meet in one task, whatever operators changed the keys before. Records
-// without a key are dropped. Options: [Named], [Partitions], [KeySerde],
+// without a key are dropped, unless a left or outer join downstream makes
+// something of them. Options: [Named], [Partitions], [KeySerde],
 // [ValueSerde].
 //
 //	in           --(a,1)--(b,2)--(a,3)-->
@@ -34,28 +36,27 @@ func (s *Stream[K, V]) Repartition(opts ...Option) *Stream[K, V] {
 	st.check(err)
 	in.value, err = pick(o.value, s.value)
 	st.check(err)
-	return reroute(st, &in, st.name, o.has(setName))
+	return reroute(st, &in, st.name)
 }
 
-// shared is a repartition topic that other groupings of the same stream use too.
+// shared is a repartition topic that other operators on the same stream use too.
 type shared[K, V any] struct {
 	from *flow[K, V]
 	out  *Stream[K, V]
 }
 
 // reroute puts a repartition topic behind s: a filter of null keys, a sink and,
-// in the next sub-topology, a source. given says that base is the user's name.
-func reroute[K, V any](st *step, s *Stream[K, V], base string, given bool) *Stream[K, V] {
-	b, topic := s.b, base+"-repartition"
+// in the next sub-topology, a source.
+func reroute[K, V any](st *step, s *Stream[K, V], base string) *Stream[K, V] {
+	b, topic, given := s.b, base+"-repartition", !generated(base)
 	sink, filter, src := b.generate("KSTREAM-SINK"), b.generate("KSTREAM-FILTER"), b.generate("KSTREAM-SOURCE")
 	if given {
 		sink, filter, src = topic+"-sink", topic+"-filter", topic+"-source"
-		if old, ok := b.repartitions[topic].(shared[K, V]); ok && old.from == s.out {
-			return old.out
-		}
-	} else if b.requireNames {
-		st.check(fmt.Errorf("%w: of the repartition topic; give one with Named", ErrUnnamed))
 	}
+	if old, ok := b.repartitions[topic].(shared[K, V]); ok && old.from == s.out {
+		return old.out
+	}
+	st.need(given || !b.requireNames, "%w: of the repartition topic; give one with Named", ErrUnnamed)
 	if st.bad {
 		return broken[K, V]()
 	}
@@ -72,14 +73,27 @@ func reroute[K, V any](st *step, s *Stream[K, V], base string, given bool) *Stre
 	}
 	s.out.then(func(a *assembly) (op.Next[K, V], error) {
 		name := graph.RepartitionTopic(a.env.ApplicationID(), topic)
-		return op.DropNullKeys(a.env, op.Sink(a.env, sink, name, s.key, s.value)), nil
+		write := op.Sink(a.env, sink, name, s.key, s.value)
+		if b.graph.NullKeysCount(filter) {
+			return write, nil
+		}
+		return op.DropNullKeys(a.env, write), nil
 	})
 	b.sources[topic] = &source{name: src, topic: topic, internal: true}
 	out := &flow[K, V]{name: src}
 	feed(b.sources[topic], out, s.key, s.value)
 	stream := &Stream[K, V]{b: b, out: out, key: s.key, value: s.value}
-	if given {
-		b.repartitions[topic] = shared[K, V]{from: s.out, out: stream}
-	}
+	b.repartitions[topic] = shared[K, V]{from: s.out, out: stream}
 	return stream
+}
+
+// generated reports whether the builder made up a name, or would have: Kafka
+// Streams looks at no more than this.
+func generated(name string) bool {
+	const digits = 10
+	n := len(name) - digits - 1
+	if n < 0 || name[n] != '-' || !strings.HasPrefix(name, "KSTREAM") {
+		return false
+	}
+	return strings.Trim(name[n+1:], "0123456789") == ""
 }

@@ -32,9 +32,9 @@ func TestConformance(t *testing.T) {
 // skipped by its name.
 func rigs() map[string]func(*testCase) (*rig, error) {
 	return map[string]func(*testCase) (*rig, error){
-		"ssjoin":      nil,
-		"selfjoin":    nil,
-		"stjoin":      nil,
+		"ssjoin":      ssJoinRig,
+		"selfjoin":    selfJoinRig,
+		"stjoin":      stJoinRig,
 		"gtjoin":      nil,
 		"ttjoin":      nil,
 		"fkjoin":      nil,

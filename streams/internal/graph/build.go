@@ -15,6 +15,7 @@ type Builder struct {
 	repartitions map[string]Repartition
 	readers      map[string]string // topic → source node
 	copartitions []Copartition
+	nullKeys     map[string]bool // nodes that make something of records without a key
 }
 
 // NewBuilder returns an empty builder.
@@ -24,6 +25,7 @@ func NewBuilder() *Builder {
 		stores:       map[string]Store{},
 		repartitions: map[string]Repartition{},
 		readers:      map[string]string{},
+		nullKeys:     map[string]bool{},
 	}
 }
 
@@ -115,6 +117,32 @@ func (b *Builder) Copartition(by string, nodes ...string) {
 	slices.Sort(c.Topics)
 	c.Topics = slices.Compact(c.Topics)
 	b.copartitions = append(b.copartitions, c)
+}
+
+// TakeNullKeys says that a node makes something of records without a key.
+func (b *Builder) TakeNullKeys(node string) { b.nullKeys[node] = true }
+
+// NullKeysCount reports whether a node downstream, behind repartition topics
+// too, makes something of records without a key.
+func (b *Builder) NullKeysCount(node string) bool {
+	seen := map[string]bool{}
+	var visit func(name string) bool
+	visit = func(name string) bool {
+		if name == "" || seen[name] {
+			return false
+		}
+		seen[name] = true
+		n := b.nodes[name]
+		if b.nullKeys[name] || slices.ContainsFunc(n.Children, visit) {
+			return true
+		}
+		if n.Kind != Sink {
+			return false
+		}
+		_, internal := b.repartitions[n.Topics[0]]
+		return internal && visit(b.readers[n.Topics[0]])
+	}
+	return visit(node)
 }
 
 // upstream returns the topics that a node is fed from.
