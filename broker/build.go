@@ -204,7 +204,7 @@ func (p *parts) deps() api.Deps {
 		Authorizer: everybody, Quota: quota.Unlimited{}, Rand: n.env.Rand, Logger: n.logger, LogDirs: p.logDirs,
 	}
 	return api.Deps{
-		Admin: admin, Coordinator: p.groups, EnsureTopic: admin.EnsureTopic, Random: n.env.Rand, Logger: n.logger, Features: p.features,
+		Admin: admin, Coordinator: p.groups, EnsureTopic: admin.EnsureTopic, Random: n.env.Rand, Logger: n.logger,
 		Data: data.Deps{
 			Image: p.controller.Image, Partitions: p.replicas, Transactions: p.transactions,
 			Authorizer: everybody, Quota: quota.Unlimited{}, Clock: n.env.Clock, Logger: n.logger, Random: rand.Int32, FetchMaxBytes: int(n.settings.fetchMaxBytes), FetchSessions: noneIsNegative(n.settings.fetchSessions),
@@ -219,12 +219,6 @@ func noneIsNegative(n int) int {
 		return -1
 	}
 	return n
-}
-
-// features are the levels this node knows, and the version of the metadata.
-func (p *parts) features() ([]data.Feature, int64) {
-	levels := []data.Feature{{Name: "metadata.version", Min: 7, Max: 30, Finalized: 30}}
-	return levels, p.controller.Image().Version()
 }
 
 // run runs every part until ctx ends or one fails, then stops them in the reverse
@@ -284,10 +278,25 @@ func (p *parts) open(ctx context.Context) error {
 	if self, ok := p.controller.Image().Broker(p.node.settings.nodeID); ok {
 		p.dir.SetBrokerEpoch(self.Epoch)
 	}
+	if err := p.foundFeatures(ctx); err != nil {
+		return err
+	}
 	close(p.serving)
 	p.node.running.Store(p)
 	close(p.node.ready)
 	p.node.logger.Info("serving", slog.Int("node", int(p.node.settings.nodeID)), slog.String("dir", p.node.settings.dir))
+	return nil
+}
+
+// foundFeatures puts the features of a new cluster in force.
+func (p *parts) foundFeatures(ctx context.Context) error {
+	if p.controller.Image().Features()[metadata.MetadataVersion] > 0 {
+		return nil
+	}
+	r, err := p.controller.Propose(ctx, metadata.NewFeatures())
+	if err = errors.Join(err, r.Err); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("features of the cluster: %w", err)
+	}
 	return nil
 }
 

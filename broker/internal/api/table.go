@@ -24,8 +24,6 @@ type Deps struct {
 	EnsureTopic func(ctx context.Context, name string) error
 	Random      io.Reader // ids of group members
 	Logger      *slog.Logger
-	// Features returns the feature levels of the cluster and their epoch.
-	Features func() ([]data.Feature, int64)
 }
 
 // ensure is the group.Topics made of a function.
@@ -53,7 +51,7 @@ func Table(d Deps) []route.Route {
 		group.SyncGroup(groups, may),
 		group.DescribeGroups(groups, may),
 		group.ListGroups(groups, may),
-		data.APIVersions(func() []route.Route { return table }, d.Features),
+		data.APIVersions(func() []route.Route { return table }, images),
 		admin.CreateTopics(d.Admin),
 		admin.DeleteTopics(d.Admin),
 		data.DeleteRecords(d.Data),
@@ -68,6 +66,7 @@ func Table(d Deps) []route.Route {
 		group.DeleteGroups(groups, may),
 		admin.IncrementalAlterConfigs(d.Admin),
 		group.OffsetDelete(groups, images, may),
+		admin.UpdateFeatures(d.Admin),
 		admin.DescribeCluster(d.Admin),
 		data.DescribeProducers(d.Data),
 		admin.DescribeTopicPartitions(d.Admin),

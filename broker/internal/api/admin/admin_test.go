@@ -201,6 +201,7 @@ func TestVersionsAreThoseOfKafka431(t *testing.T) {
 		"DescribeCluster":         {admin.DescribeCluster(d), 0, 2},
 		"DescribeTopicPartitions": {admin.DescribeTopicPartitions(d), 0, 0},
 		"DescribeLogDirs":         {admin.DescribeLogDirs(d), 1, 5},
+		"UpdateFeatures":          {admin.UpdateFeatures(d), 0, 2},
 	} {
 		if c.r.Name != name || c.r.Min != c.min || c.r.Max != c.max {
 			t.Errorf("%s: %s %d-%d", name, c.r.Name, c.r.Min, c.r.Max)

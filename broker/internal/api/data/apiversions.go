@@ -8,23 +8,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weirstream/weir/broker/internal/api/route"
+	"github.com/weirstream/weir/broker/internal/metadata"
 	"github.com/weirstream/weir/broker/internal/wire"
 )
-
-// Feature is a feature level of the cluster (KIP-584). A feature whose server side
-// is not served must not be one: clients act on it.
-type Feature struct {
-	Name      string
-	Min, Max  int16 // supported
-	Finalized int16 // in force; 0 is none
-}
-
-// Features returns the feature levels that this program supports, and which of
-// them a new cluster finalizes: no transactions of version 2 and no consumer groups
-// of KIP-848 yet.
-func Features() []Feature {
-	return []Feature{{Name: "metadata.version", Min: 7, Max: 30, Finalized: 30}}
-}
 
 // pattern of what a client may call itself (KIP-511).
 var softwarePattern = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?$`)
@@ -37,8 +23,8 @@ var softwarePattern = regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-
 // Versions: 3 flexible, carries the client's software (KIP-511) and features
 // (KIP-584); 4 lists features whose lowest level is 0 (KIP-1022).
 //
-// table returns every route; features those of the cluster and their epoch.
-func APIVersions(table func() []route.Route, features func() ([]Feature, int64)) route.Route {
+// table returns every route, image the cluster, whose version is the epoch of its features.
+func APIVersions(table func() []route.Route, image func() *metadata.Image) route.Route {
 	const highest = 4
 	r := route.NewRaw[*kmsg.ApiVersionsRequest](0, highest, func(_ context.Context, s *route.Session, version int16, body []byte) (route.Response, *route.Pending, error) {
 		resp := kmsg.NewPtrApiVersionsResponse()
@@ -60,7 +46,7 @@ func APIVersions(table func() []route.Route, features func() ([]Feature, int64))
 			s.Client.Identify(name, software)
 		}
 		resp.ApiKeys = ranges(table())
-		addFeatures(resp, features)
+		addFeatures(resp, image())
 		return apiVersions{resp}, nil, nil
 	})
 	return r.Lenient()
@@ -85,18 +71,17 @@ func ranges(routes []route.Route) []kmsg.ApiVersionsResponseApiKey {
 	return keys
 }
 
-func addFeatures(resp *kmsg.ApiVersionsResponse, features func() ([]Feature, int64)) {
-	all, epoch := features()
-	resp.FinalizedFeaturesEpoch = epoch
-	for _, f := range all {
+func addFeatures(resp *kmsg.ApiVersionsResponse, image *metadata.Image) {
+	resp.FinalizedFeaturesEpoch = image.Version()
+	for _, f := range metadata.Features() {
 		if f.Min > 0 || resp.Version >= 4 { // older clients stumble over a lowest level of 0
 			k := kmsg.NewApiVersionsResponseSupportedFeature()
 			k.Name, k.MinVersion, k.MaxVersion = f.Name, f.Min, f.Max
 			resp.SupportedFeatures = append(resp.SupportedFeatures, k)
 		}
-		if f.Finalized > 0 {
+		if level := image.Features()[f.Name]; level > 0 {
 			k := kmsg.NewApiVersionsResponseFinalizedFeature()
-			k.Name, k.MinVersionLevel, k.MaxVersionLevel = f.Name, f.Finalized, f.Finalized
+			k.Name, k.MinVersionLevel, k.MaxVersionLevel = f.Name, level, level
 			resp.FinalizedFeatures = append(resp.FinalizedFeatures, k)
 		}
 	}

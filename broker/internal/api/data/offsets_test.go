@@ -139,7 +139,14 @@ func TestApiVersions(t *testing.T) {
 			if unsupported := resp.ErrorCode == kerr.UnsupportedVersion.Code; unsupported != (version != as) || len(resp.ApiKeys) != len(r.table) {
 				r.Errorf("version %d: %+v", version, resp)
 			}
-			if features := len(resp.SupportedFeatures) == 1 && len(resp.FinalizedFeatures) == 1 && resp.FinalizedFeaturesEpoch == 5; features != (as >= 3) {
+			supported, finalized := 0, 0
+			if as >= 3 {
+				supported, finalized = 1, 2 // metadata.version, and transaction.version, which goes down to 0
+			}
+			if as >= 4 {
+				supported = 2
+			}
+			if len(resp.SupportedFeatures) != supported || len(resp.FinalizedFeatures) != finalized || (resp.FinalizedFeaturesEpoch == 5) != (as >= 3) {
 				r.Errorf("version %d: features %+v %+v", version, resp.SupportedFeatures, resp.FinalizedFeatures)
 			}
 			if k := resp.ApiKeys[0]; k.ApiKey != 0 || k.MinVersion != 0 || k.MaxVersion != 13 {

@@ -108,6 +108,7 @@ func newRig(t testing.TB, fs env.FS, path string) *rig {
 	r.image, _ = metadata.ApplyCommand(metadata.Empty(), 1, metadata.RegisterBroker{ClusterID: "c", Broker: metadata.Broker{
 		ID: 1, Rack: "r", Endpoints: []metadata.Endpoint{{Listener: "PLAINTEXT", Host: "broker", Port: 9092}},
 	}})
+	r.image, _ = metadata.ApplyCommand(r.image, 5, metadata.NewFeatures())
 	r.deps = Deps{
 		Image: r.imageNow, Partitions: r, Transactions: &r.txns, Authorizer: r, Quota: quota.Unlimited{}, Clock: r.env.Clock,
 		Logger: slog.New(slog.DiscardHandler), Random: func() int32 { r.ids++; return r.ids },
@@ -115,7 +116,7 @@ func newRig(t testing.TB, fs env.FS, path string) *rig {
 	r.table = []route.Route{
 		Produce(r.deps), Fetch(r.deps), ListOffsets(r.deps), DeleteRecords(r.deps), OffsetForLeaderEpoch(r.deps),
 		WriteTxnMarkers(r.deps), DescribeProducers(r.deps),
-		APIVersions(func() []route.Route { return r.table }, func() ([]Feature, int64) { return Features(), 5 }),
+		APIVersions(func() []route.Route { return r.table }, r.imageNow),
 	}
 	return r
 }
