@@ -22,39 +22,29 @@ func fixed[A any](s serde.Serde[A]) func(*options) (serde.Serde[A], error) {
 	return func(o *options) (serde.Serde[A], error) { return pick(o.value, s) }
 }
 
-// wiring is where plain and windowed aggregations part: the store, and the
-// processor on it.
-type wiring[K, V, KR, A any] struct {
+// kind is where plain, windowed and session aggregations part: the store, the
+// keys of its rows, and what opens it. R are its rows.
+type kind[K, KR, A, R any] struct {
 	allowed setting
+	closes  closes // zero if it makes no windows
 	store   func(st *step, name string) graph.Store
-	build   func(*op.Env, op.State[K, A], op.Fold[K, V, A], op.Next[KR, op.Change[A]]) (op.Next[K, V], error)
-	open    func(*op.Env, op.State[K, A]) (op.Lookup[KR, A], error)
+	key     func(serde.Serde[K]) serde.Serde[KR]
+	rows    func(*op.Env, op.State[K, A], op.Next[KR, op.Change[A]]) (R, error)
+	view    func(*op.Env, op.State[K, A]) (op.Lookup[KR, A], error)
 }
 
-// aggregate adds an aggregation behind g. Kafka Streams' order of numbering is
-// store, operator, repartition.
-func aggregate[K, V, KR, A any](g *Grouped[K, V], f folder[K, V, A], w wiring[K, V, KR, A], opts []Option) *Table[KR, A] {
+// aggregate adds an aggregation behind g, whose processor work makes. Kafka
+// Streams' order of numbering is store, operator, repartition.
+func aggregate[K, V, KR, A, R any](g *Grouped[K, V], f folder[K, V, A], k kind[K, KR, A, R], work func(*op.Env, string, R) op.Next[K, V], opts []Option) *Table[KR, A] {
 	b, o := g.s.b, collect(opts)
-	store, given := o.store, o.has(setStore)
-	if !given {
-		store = b.generate(f.prefix + "-STATE-STORE")
-	}
-	st := b.next(f.prefix, o, setName|setState|w.allowed)
+	store, given := b.storeName(f.prefix, o)
+	st := b.next(f.prefix, o, setName|setState|k.allowed)
 	st.need(!f.nilFunc, "the function is nil")
-	if b.requireNames && !given {
-		st.check(fmt.Errorf("%w: of the store; give one with Store", ErrUnnamed))
-	}
+	st.named(given)
 	value, err := f.value(o)
 	st.check(err)
-	desc := w.store(st, store)
-	in := g.s
-	if in.rekeyed {
-		base := store
-		if g.name != "" {
-			base = g.name
-		}
-		in = reroute(st, in, base)
-	}
+	desc := k.store(st, store)
+	in := g.partitioned(st, store)
 	if in.failed() || st.bad {
 		return &Table[KR, A]{}
 	}
@@ -65,17 +55,70 @@ func aggregate[K, V, KR, A any](g *Grouped[K, V], f folder[K, V, A], w wiring[K,
 		return &Table[KR, A]{}
 	}
 	out := &flow[KR, op.Change[A]]{name: st.name}
-	state := op.State[K, A]{Operator: st.name, Store: store, Key: in.key, Value: value}
+	state := &op.State[K, A]{Operator: st.name, Store: store, Key: in.key, Value: value}
 	in.out.then(func(a *assembly) (op.Next[K, V], error) {
 		next, err := out.build(a)
 		if err != nil {
 			return nil, err
 		}
-		return w.build(a.env, state, f.fold, next)
+		rows, err := k.rows(a.env, *state, next)
+		if err != nil {
+			return nil, err
+		}
+		return work(a.env, st.name, rows), nil
 	})
-	rows := kept(store, &state.Old, func(e *op.Env) (op.Lookup[KR, A], error) { return w.open(e, state) })
+	return k.table(b, o, out, state)
+}
+
+// table is the handle on what an aggregation makes.
+func (k kind[K, KR, A, R]) table(b *Builder, o *options, out *flow[KR, op.Change[A]], state *op.State[K, A]) *Table[KR, A] {
+	if k.closes.end != nil {
+		b.closes[out.name] = k.closes
+	}
+	rows := kept(state.Store, &state.Old, func(e *op.Env) (op.Lookup[KR, A], error) { return k.view(e, *state) })
 	rows.versioned = o.has(setVersioned)
-	return &Table[KR, A]{b: b, out: out, value: value, view: rows}
+	return &Table[KR, A]{b: b, out: out, key: k.key(state.Key), value: state.Value, view: rows}
+}
+
+// storeName returns the name of the store of an operator, and whether the user
+// gave it.
+func (b *Builder) storeName(prefix string, o *options) (name string, given bool) {
+	if o.has(setStore) {
+		return o.store, true
+	}
+	return b.generate(prefix + "-STATE-STORE"), false
+}
+
+// named checks that a store has a name if all of them need one.
+func (s *step) named(given bool) {
+	if s.b.requireNames && !given {
+		s.check(fmt.Errorf("%w: of the store; give one with Store", ErrUnnamed))
+	}
+}
+
+// partitioned returns the stream of g with all records of a key in one task. The
+// repartition topic that this may take is named after the grouping, or else the
+// store.
+func (g *Grouped[K, V]) partitioned(st *step, store string) *Stream[K, V] {
+	switch {
+	case !g.s.rekeyed:
+		return g.s
+	case g.name != "":
+		return reroute(st, g.s, g.name)
+	default:
+		return reroute(st, g.s, store)
+	}
+}
+
+// plainKind keeps a row for each key.
+func plainKind[K, A any]() kind[K, K, A, *op.Rows[K, A]] {
+	return kind[K, K, A, *op.Rows[K, A]]{
+		allowed: setVersioned,
+		store:   func(st *step, name string) graph.Store { return st.o.keyValue(name) },
+		key:     func(key serde.Serde[K]) serde.Serde[K] { return key },
+		rows:    op.OpenTable[K, A],
+		view:    op.OpenRows[K, A],
+	}
 }
 
 // plain aggregates all records of a key.
@@ -83,14 +126,10 @@ func plain[K, V, A any](g *Grouped[K, V], f folder[K, V, A], opts []Option) *Tab
 	if g.failed() {
 		return &Table[K, A]{}
 	}
-	t := aggregate(g, f, wiring[K, V, K, A]{
-		allowed: setVersioned,
-		store: func(st *step, name string) graph.Store { return st.o.keyValue(name) },
-		build: op.Aggregate[K, V, A],
-		open:  op.OpenRows[K, A],
-	}, opts)
-	t.key = g.s.key
-	return t
+	work := func(e *op.Env, name string, rows *op.Rows[K, A]) op.Next[K, V] {
+		return op.Aggregate(e, name, rows, f.fold)
+	}
+	return aggregate(g, f, plainKind[K, A](), work, opts)
 }
 
 // windowed aggregates the records of a key in each window.
@@ -98,12 +137,8 @@ func windowed[K, V, A any](t *TimeWindowed[K, V], f folder[K, V, A], opts []Opti
 	if t.failed() {
 		return &Table[Windowed[K], A]{}
 	}
-	return aggregate(t.g, f, wiring[K, V, Windowed[K], A]{
-		allowed: setRetention,
-		store:   t.w.store,
-		build: func(e *op.Env, s op.State[K, A], fold op.Fold[K, V, A], next op.Next[Windowed[K], op.Change[A]]) (op.Next[K, V], error) {
-			return op.Window(e, s, t.w.millis(), fold, next)
-		},
-		open: op.OpenWindowRows[K, A],
-	}, opts)
+	work := func(e *op.Env, name string, rows *op.WindowRows[K, A]) op.Next[K, V] {
+		return windowFold(t.w, e, name, rows, f.fold)
+	}
+	return aggregate(t.g, f, windowKind[K, A](t.w, t.emit), work, opts)
 }

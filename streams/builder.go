@@ -16,7 +16,8 @@ type Builder struct {
 	graph        *graph.Builder
 	sources      map[string]*source // by topic
 	stores       map[string]graph.Store
-	repartitions map[string]any // name → *Stream[K, V], shared by groupings of the same name
+	repartitions map[string]any    // name → *Stream[K, V], shared by groupings of the same name
+	closes       map[string]closes // by the operator that makes windows
 	errs         []error
 	index        int
 	requireNames bool
@@ -38,6 +39,7 @@ func NewBuilder(opts ...BuilderOption) *Builder {
 		sources:      map[string]*source{},
 		stores:       map[string]graph.Store{},
 		repartitions: map[string]any{},
+		closes:       map[string]closes{},
 	}
 	for _, f := range opts {
 		f(b)
@@ -225,4 +227,16 @@ func (f *flow[K, V]) build(a *assembly) (op.Next[K, V], error) {
 	n := op.FanOut(next)
 	a.built[f] = n
 	return n, nil
+}
+
+// once opens what several operators of a task share.
+func once[T any](a *assembly, key any, open func() (T, error)) (T, error) {
+	if t, ok := a.built[key].(T); ok {
+		return t, nil
+	}
+	t, err := open()
+	if err == nil {
+		a.built[key] = t
+	}
+	return t, err
 }

@@ -80,3 +80,18 @@ func (s *Stream[K, V]) JoinTable[VT, O any](t *Table[K, VT], join func(key K, va
 func (s *Stream[K, V]) LeftJoinTable[VT, O any](t *Table[K, VT], join func(key K, value V, row *VT) O, opts ...Option) *Stream[K, O] {
 	return LeftJoinTable(s, t, join, opts...)
 }
+
+// Aggregate is the function [AggregateSession].
+func (t *SessionWindowed[K, V]) Aggregate[A any](initial func() A, add func(key K, value V, aggregate A) A, merge func(key K, a, b A) A, value serde.Serde[A], opts ...Option) *Table[Windowed[K], A] {
+	return AggregateSession(t, initial, add, merge, value, opts...)
+}
+
+// Cogroup is the function [Cogroup].
+func (g *Grouped[K, V]) Cogroup[A any](add func(key K, value V, aggregate A) A) *Cogrouped[K, A] {
+	return Cogroup(g, add)
+}
+
+// Cogroup is the function [CogroupWith].
+func (c *Cogrouped[K, A]) Cogroup[V any](g *Grouped[K, V], add func(key K, value V, aggregate A) A) *Cogrouped[K, A] {
+	return CogroupWith(c, g, add)
+}

@@ -79,6 +79,9 @@ func described() map[string]func(b *builder) {
 	maps.Copy(m, describedShared())
 	maps.Copy(m, describedJoins())
 	maps.Copy(m, describedTableJoins())
+	maps.Copy(m, describedMoreWindows())
+	maps.Copy(m, describedSuppressions())
+	maps.Copy(m, describedCogroups())
 	m["numbers-stateless"] = numbersStateless
 	m["numbers-state"] = numbersState
 	return m
@@ -241,6 +244,112 @@ func describedWindows() map[string]func(b *builder) {
 		"win-aggregate-groupby-named-store": func(b *builder) {
 			w := byValue(from(b, "in"), named("grp")).WindowedBy(window())
 			outWindowed(streams.AggregateWindow(w, empty, keep, str, store("st")), str)
+		},
+	}
+}
+
+func slides() streams.Windows { return streams.Sliding(time.Minute).Grace(10 * time.Second) }
+
+func sessions() streams.SessionWindows { return streams.Sessions(time.Minute).Grace(10 * time.Second) }
+
+func outSessions[V any](t *streams.Table[streams.Windowed[string], V], value serde.Serde[V]) {
+	t.ToStream().To("out", serde.SessionWindowed(str), value)
+}
+
+func describedMoreWindows() map[string]func(b *builder) {
+	slide := func(b *builder) *streams.TimeWindowed[string, string] {
+		return streams.GroupByKey(from(b, "in")).WindowedBy(slides())
+	}
+	session := func(b *builder) *streams.SessionWindowed[string, string] {
+		return streams.GroupByKey(from(b, "in")).WindowedBySession(sessions())
+	}
+	merge := func(_, x, _ string) string { return x }
+	return map[string]func(b *builder){
+		"slide-count":       func(b *builder) { outWindowed(slide(b).Count(), i64) },
+		"slide-count-store": func(b *builder) { outWindowed(byValue(from(b, "in")).WindowedBy(slides()).Count(store("st")), i64) },
+		"slide-count-named": func(b *builder) { outWindowed(slide(b).Count(named("cnt")), i64) },
+		"slide-reduce":      func(b *builder) { outWindowed(slide(b).Reduce(first), str) },
+		"slide-aggregate":   func(b *builder) { outWindowed(streams.AggregateWindow(slide(b), empty, keep, str), str) },
+		"unlimited-count": func(b *builder) {
+			outWindowed(streams.GroupByKey(from(b, "in")).WindowedBy(streams.Unlimited(time.UnixMilli(0))).Count(), i64)
+		},
+		"session-count": func(b *builder) { outSessions(session(b).Count(), i64) },
+		"session-count-store": func(b *builder) {
+			outSessions(byValue(from(b, "in")).WindowedBySession(sessions()).Count(store("st")), i64)
+		},
+		"session-count-named": func(b *builder) { outSessions(session(b).Count(named("cnt")), i64) },
+		"session-reduce":      func(b *builder) { outSessions(session(b).Reduce(first), str) },
+		"session-reduce-groupby": func(b *builder) {
+			outSessions(byValue(from(b, "in")).WindowedBySession(sessions()).Reduce(first), str)
+		},
+		"session-aggregate": func(b *builder) {
+			outSessions(streams.AggregateSession(session(b), empty, keep, merge, str), str)
+		},
+		"session-aggregate-named-store": func(b *builder) {
+			s := byValue(from(b, "in"), named("grp")).WindowedBySession(sessions())
+			outSessions(streams.AggregateSession(s, empty, keep, merge, str, named("agg"), store("st")), str)
+		},
+		"close-time": func(b *builder) {
+			outWindowed(streams.GroupByKey(from(b, "in")).WindowedBy(window()).EmitStrategy(streams.OnWindowClose).Count(), i64)
+		},
+		"close-slide":   func(b *builder) { outWindowed(slide(b).EmitStrategy(streams.OnWindowClose).Reduce(first), str) },
+		"close-session": func(b *builder) { outSessions(session(b).EmitStrategy(streams.OnWindowClose).Count(store("st")), i64) },
+	}
+}
+
+func describedSuppressions() map[string]func(b *builder) {
+	closed := streams.UntilWindowCloses(streams.Unbounded())
+	limit := streams.UntilTimeLimit(time.Second, streams.MaxRecords(5))
+	count := func(b *builder, opts ...streams.Option) *streams.Table[streams.Windowed[string], int64] {
+		return streams.GroupByKey(from(b, "in")).WindowedBy(window()).Count(opts...)
+	}
+	return map[string]func(b *builder){
+		"suppress":       func(b *builder) { outWindowed(count(b).Suppress(closed), i64) },
+		"suppress-named": func(b *builder) { outWindowed(count(b, store("st")).Suppress(closed, named("sup")), i64) },
+		"suppress-session": func(b *builder) {
+			outSessions(streams.GroupByKey(from(b, "in")).WindowedBySession(sessions()).Count().Suppress(closed), i64)
+		},
+		"suppress-time": func(b *builder) { out(streams.GroupByKey(from(b, "in")).Count().Suppress(limit), "out", i64) },
+		"suppress-time-named": func(b *builder) {
+			out(byValue(from(b, "in")).Count().Suppress(limit, named("sup")), "out", i64)
+		},
+		"suppress-table-store": func(b *builder) {
+			t := streams.TableFrom(b, "in", str, str, store("st"))
+			out(t.Suppress(streams.UntilTimeLimit(time.Second, streams.Unbounded())), "out", str)
+		},
+	}
+}
+
+func describedCogroups() map[string]func(b *builder) {
+	byKey := func(b *builder, topic string) *streams.Grouped[string, string] {
+		return streams.GroupByKey(from(b, topic))
+	}
+	two := func(one, other *streams.Grouped[string, string]) *streams.Cogrouped[string, string] {
+		return streams.CogroupWith(streams.Cogroup(one, keep), other, keep)
+	}
+	both := func(b *builder) *streams.Cogrouped[string, string] { return two(byKey(b, "one"), byKey(b, "two")) }
+	merge := func(_, x, _ string) string { return x }
+	return map[string]func(b *builder){
+		"cogroup-one":         func(b *builder) { out(streams.Cogroup(byKey(b, "in"), keep).Aggregate(empty, str), "out", str) },
+		"cogroup":             func(b *builder) { out(both(b).Aggregate(empty, str), "out", str) },
+		"cogroup-store":       func(b *builder) { out(both(b).Aggregate(empty, str, store("st")), "out", str) },
+		"cogroup-named":       func(b *builder) { out(both(b).Aggregate(empty, str, named("cg")), "out", str) },
+		"cogroup-named-store": func(b *builder) { out(both(b).Aggregate(empty, str, named("cg"), store("st")), "out", str) },
+		"cogroup-groupby-store": func(b *builder) {
+			out(two(byValue(from(b, "one")), byKey(b, "two")).Aggregate(empty, str, store("st")), "out", str)
+		},
+		"cogroup-groupby-named": func(b *builder) {
+			g := two(byValue(from(b, "one"), named("g1")), byValue(from(b, "two"), named("g2")))
+			out(g.Aggregate(empty, str, named("cg"), store("st")), "out", str)
+		},
+		"cogroup-time":  func(b *builder) { outWindowed(both(b).WindowedBy(window()).Aggregate(empty, str), str) },
+		"cogroup-slide": func(b *builder) { outWindowed(both(b).WindowedBy(slides()).Aggregate(empty, str, store("st")), str) },
+		"cogroup-session": func(b *builder) {
+			outSessions(both(b).WindowedBySession(sessions()).Aggregate(empty, merge, str, named("cg")), str)
+		},
+		"cogroup-session-groupby": func(b *builder) {
+			g := two(byValue(from(b, "one")), byValue(from(b, "two"), named("g2")))
+			outSessions(g.WindowedBySession(sessions()).Aggregate(empty, merge, str), str)
 		},
 	}
 }

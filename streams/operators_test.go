@@ -237,8 +237,8 @@ func operatorsOfStreams() map[string]func(b *builder) {
 		"count-versioned": func(b *builder) {
 			show(streams.GroupByKey(from(b, "in")).Count(streams.Versioned(10*ms)), digits{})
 		},
-		"groupby":           func(b *builder) { show(byValue(from(b, "in")).Count(), digits{}) },
-		"groupbykey":        func(b *builder) { show(streams.GroupByKey(from(b, "in")).Count(), digits{}) },
+		"groupby":    func(b *builder) { show(byValue(from(b, "in")).Count(), digits{}) },
+		"groupbykey": func(b *builder) { show(streams.GroupByKey(from(b, "in")).Count(), digits{}) },
 		"count-uncached": func(b *builder) {
 			show(streams.GroupByKey(from(b, "in")).Count(streams.NoCache()), digits{})
 		},

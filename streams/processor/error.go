@@ -1,6 +1,13 @@
 package processor
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrStop is wrapped by an error after which the application cannot go on: no
+// error handler is asked about it.
+var ErrStop = errors.New("cannot go on")
 
 // Stage says what a task was doing when it failed.
 type Stage int

@@ -118,6 +118,13 @@ type Host interface {
 	// EmitInterval returns how long, by the wall clock, an operator waits before
 	// it looks again for results that the passing of stream time made due.
 	EmitInterval() time.Duration
+	// Remember makes a number part of every commit from now on, under a name that
+	// is unique in the task.
+	Remember(name string, n int64)
+	// Remembered returns the number of a name, as of the last commit when the task
+	// has just started. Of a task whose partitions were committed apart it is the
+	// largest.
+	Remembered(name string) (n int64, ok bool)
 	// Meta tells which message is being processed. It is not ok outside the
 	// processing of a message, in a punctuation for example.
 	Meta() (topic string, partition int32, offset int64, ok bool)

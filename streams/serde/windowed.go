@@ -25,6 +25,9 @@ const (
 // key, then the start in 8 bytes. The end is not written, Decode adds size to
 // the start. A size without end makes every window end at the end of time.
 func TimeWindowed[K any](inner Serde[K], size time.Duration) Serde[Windowed[K]] {
+	if size == math.MaxInt64 {
+		return timeWindowed[K]{inner: inner, size: math.MaxInt64}
+	}
 	return timeWindowed[K]{inner: inner, size: size.Milliseconds()}
 }
 

@@ -39,11 +39,11 @@ func rigs() map[string]func(*testCase) (*rig, error) {
 		"ttjoin":      nil,
 		"fkjoin":      nil,
 		"timewin":     timeWinRig,
-		"slidewin":    nil,
-		"sesswin":     nil,
-		"winsuppress": nil,
+		"slidewin":    slideWinRig,
+		"sesswin":     sessWinRig,
+		"winsuppress": winSuppressRig,
 		"ktagg":       nil,
-		"cogroup":     nil,
+		"cogroup":     cogroupRig,
 	}
 }
 

@@ -327,6 +327,15 @@ func Window[K, V any](d *Driver, name string, key serde.Serde[K], value serde.Se
 	return op.OpenWindow(t, name, key, value)
 }
 
+// Session opens a session store of the topology to look into.
+func Session[K, V any](d *Driver, name string, key serde.Serde[K], value serde.Serde[V]) (statestore.Session[K, V], error) {
+	t, err := d.owner(name)
+	if err != nil {
+		return nil, err
+	}
+	return op.OpenSession(t, name, key, value)
+}
+
 // owner returns the task that has a store.
 func (d *Driver) owner(store string) (*runtime.Task, error) {
 	for _, p := range d.parts {

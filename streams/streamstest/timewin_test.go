@@ -2,6 +2,7 @@ package streamstest_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,115 +14,202 @@ import (
 
 // timeWinRig is the rig of the op timewin.
 func timeWinRig(c *testCase) (*rig, error) {
-	tw, err := parseTimeWin(c)
+	wc, err := parseWindows(c, "size", "advance")
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{build: tw.topology, inputs: texts("T"), drain: tw.drain}
-	if tw.onClose {
-		r.missing = "emit on close"
-	}
-	// a null value that comes first is a row without a cache only
-	r.cached, r.uncached = true, tw.agg != "reduce"
-	return r, nil
+	return wc.rig(), wc.aligned(c)
 }
 
-// timeWin is the operator of a timewin case.
-type timeWin struct {
-	windows   streams.Windows
-	retention time.Duration // 0: the default
-	agg       string
-	onClose   bool
+// windowCase is a windowed aggregation from T to out.
+type windowCase struct {
+	windows    streams.Windows        // of time and sliding windows
+	sessions   streams.SessionWindows // of session windows
+	isSession  bool
+	show       frameText
+	retention  time.Duration // 0: the default
+	grace      time.Duration
+	agg        string
+	onClose    bool
+	suppressed bool // rows leave twice, as raw: and as S: once they are final
 }
 
-func parseTimeWin(c *testCase) (*timeWin, error) {
-	if err := c.only("size", "advance", "grace", "agg", "emit", "retention"); err != nil {
+// parseWindows reads what all windows have in common; keys are those of one op.
+func parseWindows(c *testCase, keys ...string) (*windowCase, error) {
+	if err := c.only(append(keys, "grace", "agg", "emit", "retention")...); err != nil {
 		return nil, err
 	}
-	if _, ok := c.args["size"]; !ok {
-		return nil, fmt.Errorf("timewin needs size")
-	}
-	tw := &timeWin{agg: c.args["agg"]}
-	size, err := c.millis("size", 0)
-	if err != nil {
+	wc := &windowCase{agg: c.args["agg"]}
+	var err error
+	if wc.grace, err = c.duration("grace", 0); err != nil {
 		return nil, err
 	}
-	advance, err := c.millis("advance", size)
-	if err != nil {
+	if wc.retention, err = c.duration("retention", 0); err != nil {
 		return nil, err
 	}
-	grace, err := c.millis("grace", 0)
-	if err != nil {
-		return nil, err
-	}
-	retention, err := c.millis("retention", 0)
-	if err != nil {
-		return nil, err
-	}
-	ms := time.Millisecond
-	tw.windows = streams.Hopping(time.Duration(size)*ms, time.Duration(advance)*ms).Grace(time.Duration(grace) * ms)
-	tw.retention = time.Duration(retention) * ms
-	switch emit, ok := c.args["emit"]; {
-	case ok && emit != "close":
+	emit, ok := c.args["emit"]
+	if ok && emit != "close" && emit != "update" {
 		return nil, fmt.Errorf("unknown emit=%s", emit)
-	default:
-		tw.onClose = ok
 	}
-	switch tw.agg {
+	wc.onClose = emit == "close"
+	switch wc.agg {
 	case "count", "concat0", "concat", "reduce", "chars":
-		return tw, nil
+		return wc, nil
 	default:
-		return nil, fmt.Errorf("unknown agg=%s", tw.agg)
+		return nil, fmt.Errorf("unknown agg=%s", wc.agg)
 	}
 }
 
-// topology builds groupByKey, windowedBy and the aggregation from T to out. All
-// aggregates leave as text.
-func (tw *timeWin) topology(opts ...streams.Option) (*streams.Topology, error) {
+// duration is an argument in milliseconds; a missing one is def, and a missing
+// one without def is an error.
+func (c *testCase) duration(key string, def int64) (time.Duration, error) {
+	if _, ok := c.args[key]; !ok && def < 0 {
+		return 0, fmt.Errorf("op %s needs %s", c.op, key)
+	}
+	n, err := c.millis(key, def)
+	return time.Duration(n) * time.Millisecond, err
+}
+
+// aligned sets windows of a size and an advance.
+func (wc *windowCase) aligned(c *testCase) error {
+	size, err := c.duration("size", -1)
+	if err != nil {
+		return err
+	}
+	advance, err := c.duration("advance", size.Milliseconds())
+	wc.windows, wc.show = streams.Hopping(size, advance).Grace(wc.grace), frameText{end: ")"}
+	return err
+}
+
+// slide sets windows of a time difference.
+func (wc *windowCase) slide(c *testCase) error {
+	diff, err := c.duration("diff", -1)
+	wc.windows, wc.show = streams.Sliding(diff).Grace(wc.grace), frameText{end: "]"}
+	return err
+}
+
+// session sets sessions of a gap.
+func (wc *windowCase) session(c *testCase) error {
+	gap, err := c.duration("gap", -1)
+	if wc.retention == 0 {
+		wc.retention = 3*gap + wc.grace
+	}
+	wc.sessions, wc.show, wc.isSession = streams.Sessions(gap).Grace(wc.grace), frameText{end: "]"}, true
+	return err
+}
+
+func (wc *windowCase) rig() *rig {
+	return &rig{
+		build: wc.topology, inputs: texts("T"),
+		drain: func(d *streamstest.Driver) ([]caseRec, error) {
+			return drain(d, "out", serde.String(), serde.String(), strings.Clone, strings.Clone)
+		},
+		// a null value that comes first is a row without a cache only
+		cached: true, uncached: wc.agg != "reduce",
+	}
+}
+
+// topology builds groupByKey, windowedBy and the aggregation.
+func (wc *windowCase) topology(opts ...streams.Option) (*streams.Topology, error) {
 	b := streams.NewBuilder()
 	in := streams.From(b, "T", serde.String(), serde.Serde[nullable](nullableSerde{}))
-	if tw.retention > 0 {
-		opts = append(opts, streams.Retention(tw.retention))
+	if wc.retention > 0 {
+		opts = append(opts, streams.Retention(wc.retention))
 	}
-	w := streams.GroupByKey(in).WindowedBy(tw.windows)
-	concat := func(initial, sep string) *streams.Stream[streams.Windowed[string], string] {
-		return streams.AggregateWindow(w,
-			func() string { return initial },
-			func(_ string, v nullable, agg string) string { return agg + sep + say(v) },
-			serde.String(), opts...).ToStream()
-	}
-	key := serde.TimeWindowed(serde.String(), tw.windows.Size())
-	switch tw.agg {
+	g := streams.GroupByKey(in)
+	switch wc.agg {
 	case "count":
-		w.Count(opts...).ToStream().To("out", key, serde.Int64())
-	case "concat0":
-		concat("0", "+").To("out", key, serde.String())
-	case "concat":
-		concat("", "+").To("out", key, serde.String())
-	case "chars":
-		concat("", "").To("out", key, serde.String())
+		write(wc, wc.count(g, opts), decimal{})
 	case "reduce":
-		w.Reduce(func(v1, v2 nullable) nullable {
-			s := say(v1) + "+" + say(v2)
-			return &s
-		}, opts...).ToStream().To("out", key, serde.Serde[nullable](nullableSerde{}))
+		write(wc, wc.reduce(g, opts), serde.Serde[nullable](nullableSerde{}))
+	case "concat0":
+		write(wc, wc.concat(g, "0", "+", opts), serde.String())
+	case "concat":
+		write(wc, wc.concat(g, "", "+", opts), serde.String())
+	case "chars":
+		write(wc, wc.concat(g, "", "", opts), serde.String())
 	}
 	return b.Build()
 }
 
-// drain returns what was emitted, in the text of a case.
-func (tw *timeWin) drain(d *streamstest.Driver) ([]caseRec, error) {
-	key := serde.TimeWindowed(serde.String(), tw.windows.Size())
-	if tw.agg == "count" {
-		return drain(d, "out", key, serde.Int64(), timeKey, number)
+type (
+	grouped        = streams.Grouped[string, nullable]
+	windows[V any] = streams.Table[streams.Windowed[string], V]
+)
+
+func (wc *windowCase) count(g *grouped, opts []streams.Option) *windows[int64] {
+	if wc.isSession {
+		return wc.bySession(g).Count(opts...)
 	}
-	return drain(d, "out", key, serde.String(), timeKey, strings.Clone)
+	return wc.byTime(g).Count(opts...)
 }
 
-// timeKey is the text of a key in a time window.
-func timeKey(k streams.Windowed[string]) string {
-	return fmt.Sprintf("%s[%d,%d)", k.Key, k.Start, k.End)
+func (wc *windowCase) reduce(g *grouped, opts []streams.Option) *windows[nullable] {
+	combine := func(v1, v2 nullable) nullable {
+		s := say(v1) + "+" + say(v2)
+		return &s
+	}
+	if wc.isSession {
+		return wc.bySession(g).Reduce(combine, opts...)
+	}
+	return wc.byTime(g).Reduce(combine, opts...)
 }
+
+func (wc *windowCase) concat(g *grouped, initial, sep string, opts []streams.Option) *windows[string] {
+	start := func() string { return initial }
+	add := func(_ string, v nullable, agg string) string { return agg + sep + say(v) }
+	if wc.isSession {
+		merge := func(_, a, b string) string { return a + sep + b }
+		return streams.AggregateSession(wc.bySession(g), start, add, merge, serde.String(), opts...)
+	}
+	return streams.AggregateWindow(wc.byTime(g), start, add, serde.String(), opts...)
+}
+
+func (wc *windowCase) byTime(g *grouped) *streams.TimeWindowed[string, nullable] {
+	w := g.WindowedBy(wc.windows)
+	if wc.onClose {
+		return w.EmitStrategy(streams.OnWindowClose)
+	}
+	return w
+}
+
+func (wc *windowCase) bySession(g *grouped) *streams.SessionWindowed[string, nullable] {
+	w := g.WindowedBySession(wc.sessions)
+	if wc.onClose {
+		return w.EmitStrategy(streams.OnWindowClose)
+	}
+	return w
+}
+
+// write lets the rows leave.
+func write[V any](wc *windowCase, t *windows[V], value serde.Serde[V]) {
+	if !wc.suppressed {
+		t.ToStream().To("out", wc.show, value)
+		return
+	}
+	t.ToStream().To("out", wc.show.with("raw:"), value)
+	t.Suppress(streams.UntilWindowCloses(streams.Unbounded())).ToStream().To("out", wc.show.with("S:"), value)
+}
+
+// frameText writes a windowed key as a case does.
+type frameText struct{ prefix, end string }
+
+func (f frameText) with(prefix string) frameText { return frameText{prefix, f.end} }
+
+func (f frameText) Append(dst []byte, _ string, w streams.Windowed[string]) ([]byte, error) {
+	return fmt.Appendf(dst, "%s%s[%d,%d%s", f.prefix, w.Key, w.Start, w.End, f.end), nil
+}
+
+func (frameText) Decode(string, []byte) (w streams.Windowed[string], err error) { return w, nil }
+
+// decimal writes a number as a case does.
+type decimal struct{}
+
+func (decimal) Append(dst []byte, _ string, n int64) ([]byte, error) {
+	return strconv.AppendInt(dst, n, 10), nil
+}
+
+func (decimal) Decode(_ string, b []byte) (int64, error) { return strconv.ParseInt(string(b), 10, 64) }
 
 func TestParseTimeWinRefuses(t *testing.T) {
 	for _, args := range []map[string]string{
@@ -135,8 +223,8 @@ func TestParseTimeWinRefuses(t *testing.T) {
 		{"size": "10", "agg": "count", "emit": "sometimes"},
 		{"size": "10", "agg": "count", "color": "red"},
 	} {
-		if tw, err := parseTimeWin(&testCase{op: "timewin", args: args}); err == nil {
-			t.Errorf("%v was read as %+v", args, tw)
+		if r, err := timeWinRig(&testCase{op: "timewin", args: args}); err == nil {
+			t.Errorf("%v was read as %+v", args, r)
 		}
 	}
 }

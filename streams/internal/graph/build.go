@@ -145,6 +145,10 @@ func (b *Builder) NullKeysCount(node string) bool {
 	return visit(node)
 }
 
+// Parents returns the nodes that feed a node, in the order in which they were
+// connected. The slice is not to be changed.
+func (b *Builder) Parents(name string) []string { return b.nodes[name].Parents }
+
 // upstream returns the topics that a node is fed from.
 func (b *Builder) upstream(name string) []string {
 	n := b.nodes[name]

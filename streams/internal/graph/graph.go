@@ -59,6 +59,8 @@ type Store struct {
 	Logged           bool              // has a changelog topic
 	Cached           bool              // writes are held back until a commit
 	Persistent       bool              // kept on disk, else in memory
+	Held             bool              // window and session stores: rows stay until the operator drops them
+	SegmentMs        int64             // window and session stores: the span of time that is found as one; 0 chooses
 	TopicConfig      map[string]string // of the changelog, over the defaults; nil for none
 }
 

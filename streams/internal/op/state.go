@@ -105,8 +105,8 @@ func onFlush[K, KR, V any](e *Env, operator string, next Next[KR, Change[V]], ke
 	}
 }
 
-// rows is the store of a table: key-value or versioned.
-type rows[K, V any] struct {
+// Rows is the store of a table: key-value or versioned.
+type Rows[K, V any] struct {
 	operator string
 	e        *Env
 	kv       statestore.KeyValue[K, V]  // nil if versioned
@@ -115,12 +115,13 @@ type rows[K, V any] struct {
 	old      bool                       // next wants old values
 }
 
-func openTable[K, V any](e *Env, s State[K, V], next Next[K, Change[V]]) (*rows[K, V], error) {
+// OpenTable opens the store of an operator, once for each task.
+func OpenTable[K, V any](e *Env, s State[K, V], next Next[K, Change[V]]) (*Rows[K, V], error) {
 	raw, err := e.Store(s.Store)
 	if err != nil {
 		return nil, fail(s.Operator, processor.Process, err)
 	}
-	t := &rows[K, V]{operator: s.Operator, e: e, next: next, old: s.Old}
+	t := &Rows[K, V]{operator: s.Operator, e: e, next: next, old: s.Old}
 	if raw.Spec().Kind == statestore.KindVersioned {
 		t.versions, err = OpenVersioned(e, s.Store, s.Key, s.Value)
 		return t, fail(s.Operator, processor.Process, err)
@@ -134,7 +135,7 @@ func openTable[K, V any](e *Env, s State[K, V], next Next[K, Change[V]]) (*rows[
 }
 
 // get returns the latest row of a key.
-func (t *rows[K, V]) get(key K) (r row[V], err error) {
+func (t *Rows[K, V]) get(key K) (r row[V], err error) {
 	if t.versions == nil {
 		r.value, r.at, r.ok, err = t.kv.GetAt(key)
 	} else {
@@ -147,7 +148,7 @@ func (t *rows[K, V]) get(key K) (r row[V], err error) {
 
 // replaced returns the latest row of a key for the sake of those who want old
 // values, and nothing if nobody does or the cache remembers it.
-func (t *rows[K, V]) replaced(key K) (row[V], error) {
+func (t *Rows[K, V]) replaced(key K) (row[V], error) {
 	if t.next == nil || !t.old {
 		return row[V]{}, nil
 	}
@@ -156,7 +157,7 @@ func (t *rows[K, V]) replaced(key K) (row[V], error) {
 
 // put replaces the row of a key, or deletes it. A versioned table does not take
 // what is older than its history.
-func (t *rows[K, V]) put(key K, now, old row[V], h []processor.Header) error {
+func (t *Rows[K, V]) put(key K, now, old row[V], h []processor.Header) error {
 	change := Change[V]{New: now.value}
 	if t.old {
 		change.Old, change.HasOld = old.value, old.ok
@@ -181,7 +182,7 @@ func (t *rows[K, V]) put(key K, now, old row[V], h []processor.Header) error {
 	})
 }
 
-func (t *rows[K, V]) set(key K, now row[V]) error {
+func (t *Rows[K, V]) set(key K, now row[V]) error {
 	if !now.ok {
 		return t.kv.DeleteAt(key, now.at)
 	}
@@ -189,7 +190,7 @@ func (t *rows[K, V]) set(key K, now row[V]) error {
 }
 
 // add puts a version. It is late if there is a newer one.
-func (t *rows[K, V]) add(key K, now row[V]) (stored, late bool, err error) {
+func (t *Rows[K, V]) add(key K, now row[V]) (stored, late bool, err error) {
 	var until int64
 	if now.ok {
 		until, stored, err = t.versions.Put(key, now.value, now.at)
@@ -197,45 +198,4 @@ func (t *rows[K, V]) add(key K, now row[V]) (stored, late bool, err error) {
 		until, stored, err = t.versions.Delete(key, now.at)
 	}
 	return stored, until != statestore.Forever, err
-}
-
-// windowRows is the window store of an operator.
-type windowRows[K, V any] struct {
-	operator string
-	size     int64
-	store    statestore.Window[K, V]
-	next     Next[serde.Windowed[K], Change[V]] // nil if the flush forwards
-}
-
-func openWindows[K, V any](e *Env, s State[K, V], size int64, next Next[serde.Windowed[K], Change[V]]) (*windowRows[K, V], error) {
-	raw, err := e.Store(s.Store)
-	if err != nil {
-		return nil, fail(s.Operator, processor.Process, err)
-	}
-	store, err := OpenWindow(e, s.Store, s.Key, s.Value)
-	if err != nil {
-		return nil, fail(s.Operator, processor.Process, err)
-	}
-	t := &windowRows[K, V]{operator: s.Operator, size: size, store: store, next: next}
-	if raw.Spec().Cached {
-		t.next = nil
-		err = store.OnFlush(onFlush(e, s.Operator, next, func(c *statestore.Change[K, V]) serde.Windowed[K] {
-			return serde.Windowed[K]{Key: c.Key, Start: c.Start, End: c.Start + size}
-		}))
-	}
-	return t, fail(s.Operator, processor.Process, err)
-}
-
-// put replaces the row of a key and window, or deletes it.
-func (t *windowRows[K, V]) put(key K, start int64, now, old row[V], h []processor.Header) error {
-	var err error
-	if now.ok {
-		_, err = t.store.Put(key, start, now.value, now.at)
-	} else {
-		err = t.store.Delete(key, start, now.at)
-	}
-	if err != nil || t.next == nil {
-		return fail(t.operator, processor.Process, err)
-	}
-	return forward(t.next, serde.Windowed[K]{Key: key, Start: start, End: start + t.size}, now, old, h)
 }

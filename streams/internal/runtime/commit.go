@@ -1,11 +1,8 @@
 package runtime
 
 import (
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/weirstream/weir/statestore"
 )
@@ -48,7 +45,7 @@ func (t *Task) Touched() bool {
 
 // Offsets returns what to commit: for every partition that moved since the last
 // commit, the offset of the first message that was not processed, with the time
-// of the partition as Kafka Streams writes it. If none moved it is all of them:
+// of the partition and what operators remember, as Kafka Streams writes it. If none moved it is all of them:
 // what punctuations sent must not be committed by a worker that lost the task,
 // and only a commit of offsets asks the group.
 func (t *Task) Offsets() []Offset {
@@ -58,7 +55,7 @@ func (t *Task) Offsets() []Offset {
 		if p < 0 {
 			continue
 		}
-		o := Offset{TP: q.tp, Offset: p, Metadata: EncodeTime(q.time)}
+		o := Offset{TP: q.tp, Offset: p, Metadata: Metadata{q.time, t.marks}.encode()}
 		if p == q.committed {
 			still = append(still, o)
 		} else {
@@ -130,29 +127,4 @@ func (t *Task) PendingBytes() int {
 		total += s.store.PendingBytes()
 	}
 	return total
-}
-
-// timeVersion is the version of the commit metadata of Kafka Streams that holds
-// a partition time and the metadata of processors, of which we have none.
-const timeVersion = 2
-
-// EncodeTime returns the metadata of a commit: base64 of the version and the
-// time of the partition in milliseconds, -1 for none.
-func EncodeTime(at int64) string {
-	b := binary.BigEndian.AppendUint64([]byte{timeVersion}, uint64(at))
-	return base64.StdEncoding.EncodeToString(b)
-}
-
-// DecodeTime reads what EncodeTime or Kafka Streams wrote, and returns false
-// for anything else.
-func DecodeTime(metadata string) (int64, bool) {
-	b, err := base64.StdEncoding.DecodeString(metadata)
-	if err != nil || len(b) < 9 || b[0] < 1 || b[0] > timeVersion {
-		return 0, false
-	}
-	at := binary.BigEndian.Uint64(b[1:])
-	if at > math.MaxInt64 {
-		return 0, false
-	}
-	return int64(at), true
 }

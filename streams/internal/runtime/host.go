@@ -39,6 +39,15 @@ func (t *Task) Now() time.Time { return t.o.Now() }
 // EmitInterval implements processor.Host.
 func (t *Task) EmitInterval() time.Duration { return t.o.EmitInterval }
 
+// Remember implements processor.Host.
+func (t *Task) Remember(name string, n int64) { t.marks[name] = n }
+
+// Remembered implements processor.Host.
+func (t *Task) Remembered(name string) (int64, bool) {
+	n, ok := t.marks[name]
+	return n, ok
+}
+
 // Meta implements processor.Host.
 func (t *Task) Meta() (topic string, partition int32, offset int64, ok bool) {
 	if t.current == nil {

@@ -81,7 +81,7 @@ func spec(desc *graph.Store) statestore.Spec {
 	return statestore.Spec{
 		Name: desc.Name, Kind: kind, RetentionMs: desc.RetentionMs, WindowSizeMs: desc.WindowSizeMs,
 		RetainDuplicates: desc.RetainDuplicates, Timestamped: desc.Timestamped,
-		Logged: desc.Logged, Cached: desc.Cached,
+		Logged: desc.Logged, Cached: desc.Cached, Held: desc.Held, SegmentMs: desc.SegmentMs,
 	}
 }
 

@@ -51,8 +51,9 @@ type Task struct {
 	time      int64 // stream time
 	processed int64
 	dropped   int64
-	touched   bool // something happened since the last commit
-	asked     bool // an operator asked for a commit
+	touched   bool             // something happened since the last commit
+	asked     bool             // an operator asked for a commit
+	marks     map[string]int64 // what operators remember
 
 	stores    []*storeState // upstream first
 	broken    error         // first error of a database or the collector: never the user's to handle
@@ -67,7 +68,7 @@ func NewTask(p Program, id TaskID, o TaskOptions) (*Task, error) {
 	if id.Subtopology < 0 || id.Subtopology >= len(g.Subtopologies) {
 		return nil, fmt.Errorf("no sub-topology %d", id.Subtopology)
 	}
-	t := &Task{id: id, o: o, sub: &g.Subtopologies[id.Subtopology], program: p, time: -1}
+	t := &Task{id: id, o: o, sub: &g.Subtopologies[id.Subtopology], program: p, time: -1, marks: map[string]int64{}}
 	if t.o.Now == nil {
 		t.o.Now = func() time.Time { return time.UnixMilli(0) }
 	}
@@ -137,9 +138,12 @@ func (t *Task) Resume(from Offset, committed bool) {
 	if committed {
 		q.committed = from.Offset
 	}
-	if at, ok := DecodeTime(from.Metadata); ok {
-		q.time = at
-		t.time = max(t.time, at)
+	m := DecodeMetadata(from.Metadata)
+	q.time, t.time = m.Time, max(t.time, m.Time)
+	for name, n := range m.Marks {
+		if old, ok := t.marks[name]; !ok || n > old {
+			t.marks[name] = n
+		}
 	}
 }
 
@@ -226,7 +230,7 @@ func (t *Task) handled(m *processor.Message, err error) error {
 		slog.String("topic", m.Topic), slog.Int("partition", int(m.Partition)), slog.Int64("offset", m.Offset),
 		slog.String("operator", cause.Operator), slog.String("stage", cause.Stage.String()), slog.Any("error", cause.Err),
 	}
-	if t.o.OnError == nil || t.o.OnError(event) != Continue {
+	if t.o.OnError == nil || errors.Is(err, processor.ErrStop) || t.o.OnError(event) != Continue {
 		if cause.Stack != nil {
 			attrs = append(attrs, slog.String("stack", string(cause.Stack)))
 		}

@@ -138,7 +138,7 @@ func TestTaskWaitsForPartitionsThatHaveMore(t *testing.T) {
 
 func TestTaskDropsWhatItHadBefore(t *testing.T) {
 	r := newRig(t, nil)
-	r.Resume(Offset{TP: TP{"in", 0}, Offset: 5, Metadata: EncodeTime(77)}, true)
+	r.Resume(Offset{TP: TP{"in", 0}, Offset: 5, Metadata: Metadata{Time: 77}.encode()}, true)
 	if r.StreamTime() != 77 {
 		t.Errorf("stream time %d", r.StreamTime())
 	}
@@ -170,7 +170,7 @@ func TestCommitLaw(t *testing.T) {
 	if diff := cmp.Diff([]string{changelog + ":a=#", "out:a=2"}, r.out.out); diff != "" {
 		t.Error(diff)
 	}
-	want := []Offset{{TP: TP{"in", 0}, Offset: 2, Metadata: EncodeTime(11)}}
+	want := []Offset{{TP: TP{"in", 0}, Offset: 2, Metadata: Metadata{Time: 11}.encode()}}
 	if diff := cmp.Diff(want, r.Offsets()); diff != "" {
 		t.Error(diff)
 	}
@@ -407,28 +407,6 @@ func TestRequestCommit(t *testing.T) {
 	must(t, r.Flush())
 	if r.CommitRequested() {
 		t.Error("the request outlived its commit")
-	}
-}
-
-func TestCommitMetadataIsThatOfKafkaStreams(t *testing.T) {
-	for at, want := range map[int64]string{
-		-1:            "Av//////////",
-		0:             "AgAAAAAAAAAA",
-		1431857100000: "AgAAAU1hVXTg",
-	} {
-		got := EncodeTime(at)
-		if got != want {
-			t.Errorf("%d is %s, want %s", at, got, want)
-		}
-		back, ok := DecodeTime(got)
-		if ok != (at >= 0) || ok && back != at {
-			t.Errorf("%d came back as %d, %v", at, back, ok)
-		}
-	}
-	for _, bad := range []string{"", "!", "AA==", "AwAAAU1hVXTg"} {
-		if _, ok := DecodeTime(bad); ok {
-			t.Errorf("read %q", bad)
-		}
 	}
 }
 

@@ -1,0 +1,282 @@
+package op
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/tidwall/btree"
+
+	"github.com/weirstream/weir/statestore"
+	"github.com/weirstream/weir/streams/processor"
+	"github.com/weirstream/weir/streams/serde"
+)
+
+// ErrBufferFull means that a buffer which may not emit early has no room.
+var ErrBufferFull = errors.New("buffer is full")
+
+// Suppression is how long changes are held back.
+type Suppression[K any] struct {
+	Wait      int64                               // stream time that passes before a change goes on
+	Time      func(key K, recordTime int64) int64 // the moment from which it waits
+	Records   int64                               // room for so many rows
+	Bytes     int64                               // and so many bytes
+	EmitEarly bool                                // let the oldest go when there is no room; else fail
+	Final     bool                                // rows that are gone when their time comes are nobody's news
+}
+
+// Suppress holds changes of a table back and lets only the last one of each key
+// go on, in the order of their time and then of their keys. A key keeps the
+// place of its first change. The buffer is a store with a changelog, so nothing
+// that waits is lost.
+func Suppress[K, V any](e *Env, s State[K, V], by Suppression[K], next Next[K, Change[V]]) (Next[K, Change[V]], error) {
+	b, err := openBuffer(e, s, by.Bytes < math.MaxInt64)
+	if err != nil {
+		return nil, fail(s.Operator, processor.Process, err)
+	}
+	streamTime := int64(-1)
+	emit := func() error {
+		key, r, err := b.pop()
+		if err != nil || by.Final && !r.now.ok {
+			return fail(s.Operator, processor.Process, err)
+		}
+		return forward(next, key, r.now, r.prior, r.headers)
+	}
+	return func(r processor.Record[K, Change[V]]) error {
+		e.Enter(s.Operator)
+		streamTime = max(streamTime, r.Timestamp)
+		if err := b.put(by.Time(r.Key, r.Timestamp), r); err != nil {
+			return fail(s.Operator, processor.Process, err)
+		}
+		for b.order.Len() > 0 && b.first().at <= before(streamTime, by.Wait) {
+			if err := emit(); err != nil {
+				return err
+			}
+		}
+		for int64(b.order.Len()) > by.Records || b.bytes > by.Bytes {
+			if !by.EmitEarly {
+				return fail(s.Operator, processor.Process, fmt.Errorf("%w: %d rows, %d bytes: %w",
+					ErrBufferFull, b.order.Len(), b.bytes, processor.ErrStop))
+			}
+			if err := emit(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}
+
+// SuppressRows returns the lookup of a table behind a suppression: what is held
+// back is not seen yet.
+func SuppressRows[K, V any](e *Env, s State[K, V], parent Lookup[K, V]) (Lookup[K, V], error) {
+	kv, err := openWaiting(e, s)
+	if err != nil {
+		return nil, fail(s.Operator, processor.Process, err)
+	}
+	return func(key K, asOf int64) (V, int64, bool, error) {
+		if w, ok, err := kv.Get(key); ok || err != nil {
+			return w.prior.value, w.prior.at, w.prior.ok, err
+		}
+		return parent(key, asOf)
+	}, nil
+}
+
+// waiting is one row in a buffer.
+type waiting[V any] struct {
+	at      int64 // its place
+	now     row[V]
+	prior   row[V] // what was there when it began to wait
+	headers []processor.Header
+}
+
+// place orders the rows of a buffer.
+type place[K any] struct {
+	at    int64
+	bytes string // of the key
+	key   K
+	size  int64
+}
+
+func (p place[K]) before(q place[K]) bool {
+	if p.at != q.at {
+		return p.at < q.at
+	}
+	return p.bytes < q.bytes
+}
+
+// buffer is a store of waiting rows and their order, which is made from the
+// store when the task starts.
+type buffer[K, V any] struct {
+	kv    statestore.KeyValue[K, waiting[V]]
+	codec waitingCodec[V]
+	key   codec[K]
+	order *btree.BTreeG[place[K]]
+	sized bool // bytes are counted
+	bytes int64
+	buf   []byte
+}
+
+func openWaiting[K, V any](e *Env, s State[K, V]) (statestore.KeyValue[K, waiting[V]], error) {
+	raw, err := e.Store(s.Store)
+	if err != nil {
+		return nil, err
+	}
+	topic := changelog(e.ApplicationID(), s.Store)
+	return statestore.AsKeyValue(raw, codec[K]{s.Key, topic}, waitingCodec[V]{codec[V]{s.Value, topic}})
+}
+
+func openBuffer[K, V any](e *Env, s State[K, V], sized bool) (*buffer[K, V], error) {
+	kv, err := openWaiting(e, s)
+	if err != nil {
+		return nil, err
+	}
+	topic := changelog(e.ApplicationID(), s.Store)
+	b := &buffer[K, V]{
+		kv: kv, codec: waitingCodec[V]{codec[V]{s.Value, topic}}, key: codec[K]{s.Key, topic}, sized: sized,
+		order: btree.NewBTreeGOptions(place[K].before, btree.Options{NoLocks: true}),
+	}
+	for r, err := range kv.All(statestore.Ascending) {
+		if err == nil {
+			err = b.enter(r.Key, &r.Value)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+func (b *buffer[K, V]) first() place[K] {
+	p, _ := b.order.Min()
+	return p
+}
+
+// enter gives a row its place, or counts its new size.
+func (b *buffer[K, V]) enter(key K, w *waiting[V]) (err error) {
+	if b.buf, err = b.key.Append(b.buf[:0], key); err != nil {
+		return err
+	}
+	p := place[K]{at: w.at, bytes: string(b.buf), key: key}
+	if b.sized {
+		if b.buf, err = b.codec.Append(b.buf, *w); err != nil {
+			return err
+		}
+		p.size = int64(len(b.buf))
+	}
+	if old, ok := b.order.Set(p); ok {
+		b.bytes -= old.size
+	}
+	b.bytes += p.size
+	return nil
+}
+
+// put lets a change wait, in the place of one of its key that waits already.
+func (b *buffer[K, V]) put(at int64, r processor.Record[K, Change[V]]) error {
+	w, ok, err := b.kv.Get(r.Key)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		w.at, w.prior = at, row[V]{value: r.Value.Old, ok: r.Value.HasOld}
+	}
+	w.now = row[V]{value: r.Value.New, ok: !r.NullValue, at: r.Timestamp}
+	w.headers = r.Headers
+	if err := b.kv.PutAt(r.Key, w, r.Timestamp); err != nil {
+		return err
+	}
+	return b.enter(r.Key, &w)
+}
+
+// pop takes the first row out.
+func (b *buffer[K, V]) pop() (key K, w waiting[V], err error) {
+	p, _ := b.order.PopMin()
+	b.bytes -= p.size
+	w, ok, err := b.kv.Get(p.key)
+	if err == nil && !ok {
+		err = fmt.Errorf("a row that waits is not in the buffer: %w", statestore.ErrCorrupt)
+	}
+	if err != nil {
+		return p.key, w, err
+	}
+	return p.key, w, b.kv.DeleteAt(p.key, w.now.at)
+}
+
+// waitingCodec writes a waiting row: its place in 8 bytes, the time of its record
+// in 8, the value now and the one before, and the headers. Every field has its
+// length plus one before it as a varint, 0 for null.
+type waitingCodec[V any] struct{ value codec[V] }
+
+// Append implements statestore.Codec.
+func (c waitingCodec[V]) Append(dst []byte, w waiting[V]) (_ []byte, err error) {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(w.at))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(w.now.at))
+	for _, r := range []row[V]{w.now, w.prior} {
+		var b []byte
+		if r.ok {
+			if b, err = c.value.Append([]byte{}, r.value); err != nil {
+				return dst, err
+			}
+		}
+		dst = appendField(dst, b)
+	}
+	for _, h := range w.headers {
+		dst = appendField(appendField(dst, []byte(h.Key)), h.Value)
+	}
+	return dst, nil
+}
+
+func appendField(dst, b []byte) []byte {
+	if b == nil {
+		return append(dst, 0)
+	}
+	return append(binary.AppendUvarint(dst, uint64(len(b))+1), b...)
+}
+
+// Decode implements statestore.Codec.
+func (c waitingCodec[V]) Decode(b []byte) (w waiting[V], err error) {
+	if len(b) < 16 {
+		return w, fmt.Errorf("waiting row of %d bytes: %w", len(b), statestore.ErrCorrupt)
+	}
+	w.at, w.now.at = int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))
+	b = b[16:]
+	for _, r := range []*row[V]{&w.now, &w.prior} {
+		var field []byte
+		if field, b, err = readField(b); err == nil && field != nil {
+			r.ok = true
+			r.value, err = c.value.Decode(field)
+		}
+		if err != nil {
+			return w, err
+		}
+	}
+	for len(b) > 0 {
+		var key, value []byte
+		if key, b, err = readField(b); err == nil {
+			value, b, err = readField(b)
+		}
+		if err != nil {
+			return w, err
+		}
+		w.headers = append(w.headers, processor.Header{Key: string(key), Value: slices.Clone(value)})
+	}
+	return w, nil
+}
+
+func readField(b []byte) (field, rest []byte, err error) {
+	n, used := binary.Uvarint(b)
+	if used <= 0 || n > uint64(len(b)-used)+1 {
+		return nil, nil, fmt.Errorf("waiting row is cut short: %w", statestore.ErrCorrupt)
+	}
+	if b = b[used:]; n == 0 {
+		return nil, b, nil
+	}
+	return b[: n-1 : n-1], b[n-1:], nil
+}
+
+// EndOfWindow is the moment from which final results wait.
+func EndOfWindow[K any](key serde.Windowed[K], _ int64) int64 { return key.End }
+
+// TimeOfRecord is the moment from which changes with a time limit wait.
+func TimeOfRecord[K any](_ K, recordTime int64) int64 { return recordTime }

@@ -1,0 +1,12 @@
+package streams
+
+import "time"
+
+// Sliding returns windows that hold what lies at most diff apart, both ends
+// included: one ends at each record, and one starts right after it if there are
+// later records to hold. They have no grace. Records with a null value are
+// dropped.
+//
+//	in                 --(a,x)@10---(a,y)@15---------------->
+//	Count, Sliding 10  --a[0,10]:1--a[11,21]:1--a[5,15]:2-->
+func Sliding(diff time.Duration) Windows { return Windows{shape: sliding, size: diff} }
