@@ -795,3 +795,35 @@ func lead(l *Log) error {
 	l.SetKeeper(keeper)
 	return err
 }
+
+// TestAMillionCommitsOfTenKeysStaySmall is __consumer_offsets under churn: a commit is a record of
+// its own in a batch of several.
+func TestAMillionCommitsOfTenKeysStaySmall(t *testing.T) {
+	const each = 500
+	c := compacted()
+	c.SegmentBytes, c.IndexIntervalBytes = 1<<20, 4096
+	d := openDir(t, env.NewMemFS(), DirOptions{})
+	l := openCompacted(t, d, "offsets", c)
+	largest := int64(0)
+	for batch := range 1_000_000 / each {
+		b := record.NewBuilder(record.Options{})
+		for i := range each {
+			b.Append(1, fmt.Appendf(nil, "group %d", i%10), fmt.Appendf(nil, "offset %d", batch*each+i), nil)
+		}
+		mustAppend(t, l, b.Build())
+		if batch%100 == 99 {
+			if err := l.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			d.Clean(t.Context())
+			d.removeTrash(true)
+			largest = max(largest, l.Size())
+		}
+	}
+	if n := len(*l.segs.Load()); n > 3 || largest > 3<<20 {
+		t.Errorf("%d segments; the log grew to %d bytes", n, largest)
+	}
+	if v := mustValues(t, l); len(v) != 10 || v["group 9"] != "offset 999999" {
+		t.Errorf("%d keys, the last is %q", len(v), v["group 9"])
+	}
+}
