@@ -29,6 +29,7 @@ func commands(c *cli) []*cobra.Command {
 		produceCommand(c),
 		consumeCommand(c),
 		groupCommand(c),
+		logCommand(c),
 		versionCommand(c),
 		benchCommand(c),
 		docsCommand(c),

@@ -16,6 +16,7 @@ func rooms() map[string]Room {
 		},
 		map[string]Room{
 			"broker":                  {May: []string{b + "..."}},
+			"broker/logdir":           {May: []string{b + "commitlog/...", b + "record", b + "producer", b + "machine/field", b + "metadata"}},
 			"broker/nullbroker":       {May: []string{b + "record", b + "wire"}},
 			b + "server":              {May: []string{b + "api", b + "api/route", b + "auth", b + "quota", b + "wire"}},
 			b + "admin":               {May: []string{b + "metadata"}},
@@ -63,7 +64,7 @@ func rooms() map[string]Room {
 		},
 		map[string]Room{
 			"bench":          {May: []string{"streams", "streams/serde"}},
-			"cmd/weir":       {May: []string{"bench", "broker", "broker/nullbroker", "streams", "statestore/..."}},
+			"cmd/weir":       {May: []string{"bench", "broker", "broker/logdir", "broker/nullbroker", "streams", "statestore/..."}},
 			"examples/goka":  {May: []string{"broker", "streams/...", "statestore/..."}},
 			"examples/pv-uv": {May: []string{"broker", "streams/...", "statestore/..."}},
 		},
