@@ -52,8 +52,12 @@ func EncodeOffsets(offsets map[TP]int64) []byte {
 	return encodeLines(lines)
 }
 
-// ParseOffsets reads what EncodeOffsets made. Errors wrap ErrCorrupt.
+// ParseOffsets reads what EncodeOffsets made, or the empty file that Kafka begins with. Errors wrap
+// ErrCorrupt.
 func ParseOffsets(data []byte) (map[TP]int64, error) {
+	if len(data) == 0 {
+		return map[TP]int64{}, nil
+	}
 	entries, err := parseLines(data, 3)
 	if err != nil {
 		return nil, err

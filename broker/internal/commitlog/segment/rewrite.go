@@ -163,6 +163,13 @@ func (o *Rewrite) Finish(next int64, txns []byte) error {
 		return err
 	}
 	err := o.Seal()
+	for _, f := range []*File{o.offsets.file, o.times.file} { // Kafka's tools want them even if empty
+		if err == nil {
+			if _, err = f.Acquire(true); err == nil {
+				f.Release()
+			}
+		}
+	}
 	if err == nil && len(txns) > 0 {
 		err = env.WriteFile(o.pool.fs, o.Prefix+TxnSuffix+layout.CleanedSuffix, txns)
 	}
