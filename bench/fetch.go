@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -56,7 +57,7 @@ func Fill(ctx context.Context, l Load, perPartition int) (Filled, error) {
 		return f, err
 	}
 	defer func() { _ = conn.Close() }()
-	s := newSender(&l, nil, 0)
+	s := newSender(&l, 0)
 	answer := make([]byte, s.acked)
 	for range f.Batches {
 		for p := range l.Partitions {
@@ -166,8 +167,13 @@ func (r *reader) several(conn net.Conn) (int64, error) {
 		total += int64(n)
 		rest = rest[fetchPartHead+n:]
 	}
+	if total == 0 {
+		return 0, errNothing
+	}
 	return total, nil
 }
+
+var errNothing = errors.New("an answer without records")
 
 // took moves a partition on by what the answer holds for it, and from its end back to its start.
 func (r *reader) took(p *fetchPart, part []byte) (int, error) {
@@ -179,6 +185,9 @@ func (r *reader) took(p *fetchPart, part []byte) (int, error) {
 	if r.load.Raw { // offsets are positions, and any bytes will do
 		p.offset += int64(n)
 		return n, nil
+	}
+	if n == 0 && len(r.parts) > 1 { // a broker may bound what one answer brings
+		return 0, nil
 	}
 	if n < min(batch, r.load.FetchBytes) {
 		return 0, fmt.Errorf("an answer of %d bytes where batches have %d", n, batch)

@@ -21,11 +21,14 @@ func Produce(ctx context.Context, l Load) (*Result, error) {
 	if err := prepare(ctx, &l); err != nil {
 		return nil, err
 	}
-	w := newWindow(&l)
 	senders := make([]*sender, l.Conns)
+	for i := range senders {
+		senders[i] = newSender(&l, i)
+	}
+	w := newWindow(&l) // not before what they send is made
 	g, ctx := errgroup.WithContext(ctx)
 	for i := range senders {
-		senders[i] = newSender(&l, w, i)
+		senders[i].window = w
 		g.Go(func() error { return senders[i].run(ctx, l.Addr) })
 	}
 	r := new(Result)
@@ -63,8 +66,8 @@ type sender struct {
 // ringBytes is how much different data a connection sends before it repeats itself.
 const ringBytes = 2 << 20
 
-func newSender(l *Load, w *window, i int) *sender {
-	s := &sender{window: w, depth: l.Depth, burst: l.Burst, code: produceError(l.Topic), acked: produceError(l.Topic) + 2 + 8 + 8 + 8 + 4}
+func newSender(l *Load, i int) *sender {
+	s := &sender{depth: l.Depth, burst: l.Burst, code: produceError(l.Topic), acked: produceError(l.Topic) + 2 + 8 + 8 + 8 + 4}
 	batch := NewBatch(l.Value, l.BatchBytes, uint64(i))
 	s.batch = len(batch.Bytes)
 	s.frames = l.Partitions

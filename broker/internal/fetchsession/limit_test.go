@@ -22,20 +22,20 @@ func TestSessionsDoNotFillTheMemory(t *testing.T) {
 		return r
 	}
 	now := time.Unix(0, 0)
-	grown, err := c.Begin(now, request(0, NewSession, 0))
+	grown, err := begun(c, now, request(0, NewSession, 0))
 	if err != nil || grown.ID == 0 {
 		t.Fatalf("session %d, %v", grown.ID, err)
 	}
 	epoch := int32(1)
 	for from := int32(step); err == nil && from <= MaxPartitions; from += step {
-		_, err = c.Begin(now, request(grown.ID, epoch, from))
+		_, err = begun(c, now, request(grown.ID, epoch, from))
 		epoch++
 	}
 	if !errors.Is(err, kerr.FetchSessionIDNotFound) || c.Partitions() != 0 || c.Len() != 0 {
 		t.Errorf("%v with %d partitions in %d sessions", err, c.Partitions(), c.Len())
 	}
 	for range 9 {
-		if _, err := c.Begin(now, request(0, NewSession, 0)); err != nil {
+		if _, err := begun(c, now, request(0, NewSession, 0)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -67,7 +67,7 @@ type Request struct {
 type Fetch struct {
 	ID         int32       // of the session, as the answer carries it; 0 is none
 	Partitions []Partition // to fetch, in the order of the answer
-	entries    []*entry    // beside Partitions; nil without a session
+	entries    []*entry    // beside Partitions; none without a session
 	full       bool
 }
 
@@ -77,7 +77,8 @@ type Cache struct {
 	settle   time.Duration
 	random   func() int32
 	sessions map[int32]*session
-	held     int // partitions in all sessions
+	held     int      // partitions in all sessions
+	back     []*entry // of a session that is rotated
 }
 
 type session struct {
@@ -92,7 +93,8 @@ type session struct {
 // entry is a partition of a session and what the client was told of it last.
 type entry struct {
 	Partition
-	at                      int // in order
+	at                      int  // in order
+	served                  bool // had records in the answer that is told
 	highWatermark, logStart int64
 }
 
@@ -118,23 +120,26 @@ func (c *Cache) drop(id int32) {
 }
 
 // Begin takes a request into its session, or makes or ends one as its epoch asks
-// for. The Fetch is independent of later requests. The errors are
+// for, and tells in f, whose memory is used again, what to fetch. f is independent
+// of r and of later requests. The errors are
 // FETCH_SESSION_ID_NOT_FOUND, INVALID_FETCH_SESSION_EPOCH and
 // FETCH_SESSION_TOPIC_ID_ERROR, which concern the whole request. A session that outgrows
 // MaxPartitions is ended and not found; the client then fetches everything anew.
-func (c *Cache) Begin(now time.Time, r Request) (Fetch, error) {
+func (c *Cache) Begin(now time.Time, r Request, f *Fetch) error {
+	*f = Fetch{Partitions: f.Partitions[:0], entries: f.entries[:0]}
 	if r.Epoch == NewSession || r.Epoch == NoSession {
 		c.drop(r.ID)
-		return c.full(now, r), nil
+		c.full(now, r, f)
+		return nil
 	}
 	s, ok := c.sessions[r.ID]
 	switch {
 	case !ok:
-		return Fetch{}, kerr.FetchSessionIDNotFound
+		return kerr.FetchSessionIDNotFound
 	case s.epoch != r.Epoch:
-		return Fetch{}, kerr.InvalidFetchSessionEpoch
+		return kerr.InvalidFetchSessionEpoch
 	case s.byID != r.ByID:
-		return Fetch{}, kerr.FetchSessionTopicIDError
+		return kerr.FetchSessionTopicIDError
 	}
 	s.used = now
 	if s.epoch++; s.epoch <= 0 { // it went past the largest
@@ -149,35 +154,33 @@ func (c *Cache) Begin(now time.Time, r Request) (Fetch, error) {
 	}
 	if c.held += len(s.entries) - before; c.held > MaxPartitions {
 		c.drop(s.id)
-		return Fetch{}, kerr.FetchSessionIDNotFound
+		return kerr.FetchSessionIDNotFound
 	}
-	f := Fetch{ID: s.id, entries: s.list()}
+	f.ID = s.id
+	f.entries = append(f.entries, s.list()...)
 	if len(f.entries) == 0 {
 		c.drop(s.id)
 		f.ID = 0
 	}
-	f.Partitions = make([]Partition, len(f.entries))
-	for i, e := range f.entries {
-		f.Partitions[i] = e.Partition
+	for _, e := range f.entries {
+		f.Partitions = append(f.Partitions, e.Partition)
 	}
-	return f, nil
+	return nil
 }
 
 // full begins a fetch of everything that is asked for.
-func (c *Cache) full(now time.Time, r Request) Fetch {
-	f := Fetch{Partitions: r.Fetch, full: true}
+func (c *Cache) full(now time.Time, r Request, f *Fetch) {
+	f.Partitions, f.full = append(f.Partitions, r.Fetch...), true
 	if r.Epoch == NoSession || len(r.Fetch) == 0 || !c.makeRoom(now, len(r.Fetch)) {
-		return f
+		return
 	}
 	s := &session{id: c.newID(), epoch: 1, byID: r.ByID, created: now, used: now, entries: make(map[Key]*entry, len(r.Fetch))}
 	c.sessions[s.id] = s
 	f.ID = s.id
-	f.entries = make([]*entry, len(r.Fetch))
-	for i, p := range r.Fetch {
-		f.entries[i] = s.put(p)
+	for _, p := range r.Fetch {
+		f.entries = append(f.entries, s.put(p))
 	}
 	c.held += len(s.entries)
-	return f
 }
 
 // makeRoom reports whether a session of so many partitions finds a slot, and
@@ -240,13 +243,13 @@ func (s *session) forget(k Key) {
 	}
 }
 
-// list returns the entries in their order.
+// list returns the entries in their order, in the session's own slice.
 func (s *session) list() []*entry {
 	if s.forgotten > 0 {
 		s.order = slices.DeleteFunc(s.order, func(e *entry) bool { return e == nil })
 		s.number()
 	}
-	return slices.Clone(s.order)
+	return s.order
 }
 
 func (s *session) number() {
@@ -265,7 +268,7 @@ func (c *Cache) Tell(f *Fetch, answers []Answer, tell []bool) {
 	moved := false
 	for i := range answers {
 		tell[i] = true
-		if f.entries == nil {
+		if len(f.entries) == 0 {
 			continue
 		}
 		e, a := f.entries[i], answers[i]
@@ -277,29 +280,29 @@ func (c *Cache) Tell(f *Fetch, answers []Answer, tell []bool) {
 		moved = moved || a.Bytes > 0
 	}
 	if s := c.sessions[f.ID]; s != nil && moved && !f.full {
-		s.rotate(f, answers)
+		c.rotate(s, f, answers)
 	}
 }
 
 // rotate moves the entries that had records to the end of the order.
-func (s *session) rotate(f *Fetch, answers []Answer) {
-	served := make(map[*entry]bool)
+func (c *Cache) rotate(s *session, f *Fetch, answers []Answer) {
 	for i, a := range answers {
-		if a.Bytes > 0 {
-			served[f.entries[i]] = true
-		}
+		f.entries[i].served = a.Bytes > 0
 	}
-	front := make([]*entry, 0, len(s.order))
-	var back []*entry
+	front := s.order[:0]
 	for _, e := range s.order {
 		switch {
 		case e == nil:
-		case served[e]:
-			back = append(back, e)
+		case e.served:
+			e.served = false
+			c.back = append(c.back, e)
 		default:
 			front = append(front, e)
 		}
 	}
-	s.order = append(front, back...)
+	clear(s.order[len(front):])
+	s.order = append(front, c.back...)
+	clear(c.back)
+	c.back = c.back[:0]
 	s.number()
 }

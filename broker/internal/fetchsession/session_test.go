@@ -62,7 +62,7 @@ func begin(t *testing.T, d *datadriven.TestData, c *Cache, f *Fetch) string {
 		}
 	}
 	var err error
-	if *f, err = c.Begin(time.Unix(int64(at), 0), r); err != nil {
+	if *f, err = begun(c, time.Unix(int64(at), 0), r); err != nil {
 		var e *kerr.Error
 		if !errors.As(err, &e) {
 			t.Fatal(err)
@@ -106,6 +106,12 @@ func tell(t *testing.T, d *datadriven.TestData, c *Cache, f *Fetch) string {
 	return "told: " + strings.Join(names, " ") + "\n"
 }
 
+// begun is Begin with a Fetch of its own.
+func begun(c *Cache, now time.Time, r Request) (f Fetch, err error) {
+	err = c.Begin(now, r, &f)
+	return f, err
+}
+
 func parse(t *testing.T, s string) Partition {
 	t.Helper()
 	name, rest, _ := strings.Cut(s, "/")
@@ -119,13 +125,13 @@ func parse(t *testing.T, s string) Partition {
 func TestEpochsWrapToOne(t *testing.T) {
 	c := NewCache(1, time.Minute, func() int32 { return 7 })
 	one := []Partition{{Key: Key{Topic: "a"}}}
-	f, err := c.Begin(time.Unix(0, 0), Request{Fetch: one})
+	f, err := begun(c, time.Unix(0, 0), Request{Fetch: one})
 	if err != nil || f.ID != 7 {
 		t.Fatal(f, err)
 	}
 	c.sessions[7].epoch = math.MaxInt32 - 1
 	for _, epoch := range []int32{math.MaxInt32 - 1, math.MaxInt32, 1, 2} {
-		if _, err := c.Begin(time.Unix(0, 0), Request{ID: 7, Epoch: epoch}); err != nil {
+		if _, err := begun(c, time.Unix(0, 0), Request{ID: 7, Epoch: epoch}); err != nil {
 			t.Fatalf("epoch %d: %v", epoch, err)
 		}
 	}
@@ -135,7 +141,7 @@ func TestSessionIDsArePositiveAndFree(t *testing.T) {
 	ids := []int32{0, math.MinInt32, -1, 5, 5, 6}
 	c := NewCache(10, time.Minute, func() int32 { id := ids[0]; ids = ids[1:]; return id })
 	for _, want := range []int32{math.MaxInt32, 5, 6} {
-		f, err := c.Begin(time.Unix(0, 0), Request{Fetch: make([]Partition, 1)})
+		f, err := begun(c, time.Unix(0, 0), Request{Fetch: make([]Partition, 1)})
 		if err != nil || f.ID != want {
 			t.Errorf("got session %d, %v; want %d", f.ID, err, want)
 		}
@@ -148,13 +154,13 @@ func TestSessionIDsArePositiveAndFree(t *testing.T) {
 func TestALaterRequestDoesNotChangeAnEarlierFetch(t *testing.T) {
 	c := NewCache(10, time.Minute, func() int32 { return 7 })
 	a, b := Partition{Key: Key{Topic: "a"}, Offset: 1}, Partition{Key: Key{Topic: "b"}, Offset: 2}
-	if _, err := c.Begin(time.Unix(0, 0), Request{Fetch: []Partition{a, b}}); err != nil {
+	if _, err := begun(c, time.Unix(0, 0), Request{Fetch: []Partition{a, b}}); err != nil {
 		t.Fatal(err)
 	}
-	first, _ := c.Begin(time.Unix(0, 0), Request{ID: 7, Epoch: 1})
+	first, _ := begun(c, time.Unix(0, 0), Request{ID: 7, Epoch: 1})
 	moved := a
 	moved.Offset = 9
-	second, _ := c.Begin(time.Unix(0, 0), Request{ID: 7, Epoch: 2, Fetch: []Partition{moved}, Forget: []Key{b.Key}})
+	second, _ := begun(c, time.Unix(0, 0), Request{ID: 7, Epoch: 2, Fetch: []Partition{moved}, Forget: []Key{b.Key}})
 	if first.Partitions[0].Offset != 1 || len(first.Partitions) != 2 || second.Partitions[0].Offset != 9 || len(second.Partitions) != 1 {
 		t.Errorf("first %+v, second %+v", first.Partitions, second.Partitions)
 	}

@@ -93,5 +93,8 @@ func (g *gatherer) flush(more bool) error {
 	return g.w.bytes(g.buf.Bytes[:n], more)
 }
 
-// end gives the buffer back.
-func (g *gatherer) end() { g.w.buffers.Put(g.buf) }
+// end gives the buffer back and lets go of what was to be written.
+func (g *gatherer) end() {
+	g.w.buffers.Put(g.buf)
+	*g = gatherer{}
+}

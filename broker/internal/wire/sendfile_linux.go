@@ -23,56 +23,76 @@ func rawConn(conn net.Conn) syscall.RawConn {
 	return raw
 }
 
+// sending is what the kernel is asked to send. Its two steps are made once, so that a send allocates
+// nothing.
+type sending struct {
+	src        int
+	pos, n     int64
+	p          []byte
+	failed     error
+	file, more func(fd uintptr) bool
+}
+
+func newSending() *sending {
+	s := new(sending)
+	s.file, s.more = s.stepFile, s.stepMore
+	return s
+}
+
 // sendFile sends n bytes of f from pos on. The offset is ours, so that one open
 // file serves many connections at once; asking for exactly n keeps TCP from
 // waiting for more.
-func sendFile(raw syscall.RawConn, f *os.File, pos, n int64) error {
-	src := int(f.Fd())
-	var failed error
-	err := raw.Write(func(fd uintptr) bool {
-		for n > 0 {
-			sent, err := unix.Sendfile(int(fd), src, &pos, int(n))
-			switch {
-			case sent > 0:
-				n -= int64(sent)
-			case errors.Is(err, unix.EAGAIN):
-				return false
-			case err == nil:
-				failed = io.ErrUnexpectedEOF // the file is shorter than its range
-				return true
-			case !errors.Is(err, unix.EINTR):
-				failed = os.NewSyscallError("sendfile", err)
-				return true
-			}
-		}
-		return true
-	})
-	if failed != nil {
-		return failed
+func (s *sending) sendFile(raw syscall.RawConn, f *os.File, pos, n int64) error {
+	s.src, s.pos, s.n, s.failed = int(f.Fd()), pos, n, nil
+	if err := raw.Write(s.file); s.failed == nil {
+		return err
 	}
-	return err
+	return s.failed
+}
+
+// stepFile sends until the connection takes no more, and says whether that was all.
+func (s *sending) stepFile(fd uintptr) bool {
+	for s.n > 0 {
+		sent, err := unix.Sendfile(int(fd), s.src, &s.pos, int(s.n))
+		switch {
+		case sent > 0:
+			s.n -= int64(sent)
+		case errors.Is(err, unix.EAGAIN):
+			return false
+		case err == nil:
+			s.failed = io.ErrUnexpectedEOF // the file is shorter than its range
+			return true
+		case !errors.Is(err, unix.EINTR):
+			s.failed = os.NewSyscallError("sendfile", err)
+			return true
+		}
+	}
+	return true
 }
 
 // sendMore writes p and tells the kernel that more follows at once.
-func sendMore(raw syscall.RawConn, p []byte) error {
-	var failed error
-	err := raw.Write(func(fd uintptr) bool {
-		for len(p) > 0 {
-			sent, err := unix.SendmsgN(int(fd), p, nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
-			switch {
-			case errors.Is(err, unix.EAGAIN):
-				return false
-			case err != nil && !errors.Is(err, unix.EINTR):
-				failed = os.NewSyscallError("sendmsg", err)
-				return true
-			case err == nil:
-				p = p[sent:]
-			}
-		}
-		return true
-	})
-	if failed != nil {
-		return failed
+func (s *sending) sendMore(raw syscall.RawConn, p []byte) error {
+	s.p, s.failed = p, nil
+	err := raw.Write(s.more)
+	s.p = nil
+	if s.failed == nil {
+		return err
 	}
-	return err
+	return s.failed
+}
+
+func (s *sending) stepMore(fd uintptr) bool {
+	for len(s.p) > 0 {
+		sent, err := unix.SendmsgN(int(fd), s.p, nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return false
+		case err != nil && !errors.Is(err, unix.EINTR):
+			s.failed = os.NewSyscallError("sendmsg", err)
+			return true
+		case err == nil:
+			s.p = s.p[sent:]
+		}
+	}
+	return true
 }

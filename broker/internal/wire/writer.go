@@ -24,6 +24,14 @@ type Writer struct {
 	buffers *Buffers
 	stall   time.Duration
 	armed   time.Time
+	bodies  *spliced // made for the first answer with bodies
+}
+
+// spliced is what a Writer needs for answers with bodies.
+type spliced struct {
+	gatherer
+	sending *sending
+	add     func(bytes []byte, body Body) error // of the gatherer, made once
 }
 
 // NewWriter writes to conn. A peer that takes nothing for about stall breaks the connection.
@@ -38,9 +46,14 @@ func (w *Writer) Write(out *Out) error {
 	if out.Bodies() == 0 {
 		return w.bytes(out.Buf, false)
 	}
-	g := gatherer{w: w, left: out.Len()}
+	if w.bodies == nil {
+		w.bodies = &spliced{sending: newSending()}
+		w.bodies.add = w.bodies.gatherer.add
+	}
+	g := &w.bodies.gatherer
+	*g = gatherer{w: w, left: out.Len()}
 	defer g.end()
-	if err := out.Each(g.add); err != nil {
+	if err := out.Each(w.bodies.add); err != nil {
 		return err
 	}
 	return g.flush(false)
@@ -52,7 +65,7 @@ func (w *Writer) body(body Body) error {
 		for left := int64(body.Len()); left > 0; {
 			n := min(left, chunk)
 			w.arm()
-			if err := sendFile(w.raw, f, pos, n); err != nil {
+			if err := w.bodies.sending.sendFile(w.raw, f, pos, n); err != nil {
 				return fmt.Errorf("send a range of %s: %w", f.Name(), err)
 			}
 			pos, left = pos+n, left-n
@@ -81,7 +94,7 @@ func (w *Writer) bytes(p []byte, more bool) error {
 		w.arm()
 		var err error
 		if more && w.raw != nil {
-			err = sendMore(w.raw, part)
+			err = w.bodies.sending.sendMore(w.raw, part)
 		} else {
 			_, err = w.conn.Write(part)
 		}

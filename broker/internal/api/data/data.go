@@ -53,13 +53,19 @@ type topicRef struct {
 	err  error           // why no partition of it is served
 }
 
-// readTopic reads the name or id of a topic, as the version has it.
-func readTopic(r *wire.Reader, version int16) (t topicRef) {
+// readTopic reads the name or id of a topic, as the version has it. The name of a topic that
+// there is costs no memory.
+func readTopic(r *wire.Reader, version int16, img *metadata.Image) (t topicRef) {
 	if version >= byID {
 		t.id = r.UUID()
 		return t
 	}
-	t.name = string(r.String())
+	name := r.String()
+	if meta, ok := img.Topic(string(name)); ok {
+		t.name = meta.Name
+	} else {
+		t.name = string(name)
+	}
 	return t
 }
 

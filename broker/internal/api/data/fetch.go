@@ -35,9 +35,14 @@ func Fetch(d Deps) route.Route {
 		d.FetchSessions = fetchsession.DefaultSlots
 	}
 	sessions := &fetchSessions{cache: fetchsession.NewCache(d.FetchSessions, fetchsession.DefaultSettle, d.Random)}
+	var spare sync.Pool
 	return route.NewRaw[*kmsg.FetchRequest](4, 18, func(_ context.Context, s *route.Session, version int16, body []byte) (route.Response, *route.Pending, error) {
-		f := &fetch{deps: &d, sessions: sessions, session: s}
-		if err := f.request.read(version, body); err != nil {
+		f, ok := spare.Get().(*fetch)
+		if !ok {
+			f = &fetch{deps: &d, sessions: sessions, pool: &spare}
+		}
+		f.session = s
+		if err := f.request.read(version, body, d.Image()); err != nil {
 			return nil, nil, err
 		}
 		return f, f.start(), nil
@@ -50,10 +55,10 @@ type fetchSessions struct {
 	cache *fetchsession.Cache
 }
 
-func (s *fetchSessions) begin(now time.Time, r fetchsession.Request) (fetchsession.Fetch, error) {
+func (s *fetchSessions) begin(now time.Time, r fetchsession.Request, f *fetchsession.Fetch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cache.Begin(now, r)
+	return s.cache.Begin(now, r, f)
 }
 
 func (s *fetchSessions) tell(f *fetchsession.Fetch, answers []fetchsession.Answer, tell []bool) {
@@ -62,17 +67,20 @@ func (s *fetchSessions) tell(f *fetchsession.Fetch, answers []fetchsession.Answe
 	s.cache.Tell(f, answers, tell)
 }
 
-// fetch is one request while it waits, and its answer.
+// fetch is one request while it waits, and its answer. One that never waited is used again once the
+// records of its answer were written; whoever waits is known to others for too long.
 type fetch struct {
 	deps     *Deps
 	sessions *fetchSessions
+	pool     *sync.Pool
 	session  *route.Session
 	request  fetchRequest
 	err      error // concerns the whole request
 	within   fetchsession.Fetch
+	answer   fetchAnswer
 
-	pending *route.Pending
 	mu      sync.Mutex // guards what follows, and the wait
+	pending *route.Pending
 	done    bool
 	timer   env.Timer
 	cancels []func()
@@ -81,53 +89,59 @@ type fetch struct {
 // start takes the request into its session and returns nil when it can be answered
 // at once. Otherwise it waits for the partitions and the clock.
 func (f *fetch) start() *route.Pending {
+	f.err = nil
 	if f.request.replica >= 0 { // no broker fetches through a client's listener
 		f.err = kerr.ClusterAuthorizationFailed
 		return nil
 	}
-	if f.within, f.err = f.sessions.begin(f.deps.Clock.Now(), f.request.session); f.err != nil {
+	if f.err = f.sessions.begin(f.deps.Clock.Now(), f.request.session, &f.within); f.err != nil {
 		return nil
 	}
-	if f.request.maxWait <= 0 || len(f.within.Partitions) == 0 {
+	if f.request.maxWait <= 0 || len(f.within.Partitions) == 0 || f.look() {
 		return nil
 	}
-	parts, ready := f.look()
-	if ready {
-		return nil
-	}
-	f.pending = route.NewPending()
-	f.wait(parts)
-	return f.pending
+	return f.wait()
 }
 
-// look finds the partitions and says whether there is something to answer: enough
-// bytes, or an error, which is not worth waiting with.
-func (f *fetch) look() (parts []*partition.Partition, ready bool) {
-	parts = make([]*partition.Partition, len(f.within.Partitions))
-	finder := f.finder()
+// look says whether there is something to answer: enough bytes, or an error, which is not worth
+// waiting with.
+func (f *fetch) look() bool {
+	sum, finder := 0, f.finder()
 	for i := range f.within.Partitions {
 		p, err := finder.find(&f.within.Partitions[i].Key)
 		if err != nil {
-			return nil, true
+			return true
 		}
-		parts[i] = p
+		n, err := f.readable(p, i)
+		if sum += n; err != nil || sum >= f.request.minBytes {
+			return true
+		}
 	}
-	return parts, f.enough(parts)
+	return false
 }
 
 // wait registers with every partition, and looks again: an append in between is
 // either seen here or reported to Advanced.
-func (f *fetch) wait(parts []*partition.Partition) {
+func (f *fetch) wait() *route.Pending {
 	f.mu.Lock()
+	pending := route.NewPending()
+	f.pending = pending
 	f.timer = f.deps.Clock.AfterFunc(f.request.maxWait, f.Hurry)
-	f.cancels = make([]func(), len(parts))
-	for i, p := range parts {
-		f.cancels[i] = p.Watch(&fetchWatch{f, i})
+	finder := f.finder()
+	f.cancels = make([]func(), 0, len(f.within.Partitions))
+	ready := false
+	for i := range f.within.Partitions {
+		p, err := finder.find(&f.within.Partitions[i].Key)
+		if ready = err != nil; ready {
+			break
+		}
+		f.cancels = append(f.cancels, p.Watch(&fetchWatch{f, i}))
 	}
 	f.mu.Unlock()
-	if f.enough(parts) {
+	if ready || f.look() {
 		f.Hurry()
 	}
+	return pending
 }
 
 // fetchWatch watches one partition of a waiting fetch.
@@ -143,7 +157,7 @@ func (w *fetchWatch) Advanced(p *partition.Partition) {
 		return
 	}
 	if w.fetch.request.minBytes > 1 && len(w.fetch.within.Partitions) > 1 {
-		if _, ready := w.fetch.look(); ready {
+		if w.fetch.look() {
 			w.fetch.Hurry()
 		}
 	}
@@ -165,19 +179,6 @@ func (f *fetch) Hurry() {
 		cancel()
 	}
 	f.pending.Complete()
-}
-
-// enough says that the partitions together have the bytes that are asked for, or
-// one of them an error.
-func (f *fetch) enough(parts []*partition.Partition) bool {
-	sum := 0
-	for i, p := range parts {
-		n, err := f.readable(p, i)
-		if sum += n; err != nil || sum >= f.request.minBytes {
-			return true
-		}
-	}
-	return false
 }
 
 // readable tells about how many bytes partition i has for this fetch, no more than
@@ -217,21 +218,23 @@ func (f *fetch) readRequest(i int) partition.ReadRequest {
 type finder struct {
 	fetch *fetch
 	image *metadata.Image
-	last  *topicRef // nil at first
 	key   fetchsession.Key
+	topic topicRef // of the partition that was found last
+	turn  int      // counts topics
 }
 
-func (f *fetch) finder() *finder { return &finder{fetch: f, image: f.deps.Image()} }
+func (f *fetch) finder() finder { return finder{fetch: f, image: f.deps.Image()} }
 
-// find returns the partition that a key names; last is its topic.
+// find returns the partition that a key names.
 func (n *finder) find(k *fetchsession.Key) (*partition.Partition, error) {
-	if n.last == nil || n.key.TopicID != k.TopicID || n.key.Topic != k.Topic {
+	if n.turn == 0 || n.key.TopicID != k.TopicID || n.key.Topic != k.Topic {
 		f := n.fetch
 		n.key = *k
-		n.last = &topicRef{name: k.Topic, id: k.TopicID}
-		f.deps.resolve(n.image, f.session, route.Read, n.last, f.request.version)
+		n.topic = topicRef{name: k.Topic, id: k.TopicID}
+		n.turn++
+		f.deps.resolve(n.image, f.session, route.Read, &n.topic, f.request.version)
 	}
-	return n.fetch.deps.find(n.last, k.Index)
+	return n.fetch.deps.find(&n.topic, k.Index)
 }
 
 var _ route.Poll = (*fetch)(nil)
@@ -256,7 +259,7 @@ type fetchRequest struct {
 func (q *fetchRequest) flexible() bool { return q.version >= 12 }
 
 // read reads the request.
-func (q *fetchRequest) read(version int16, body []byte) error {
+func (q *fetchRequest) read(version int16, body []byte, img *metadata.Image) error {
 	q.version = version
 	r := wire.NewReader(body, q.flexible())
 	q.replica = -1
@@ -267,13 +270,15 @@ func (q *fetchRequest) read(version int16, body []byte) error {
 	q.minBytes = int(r.Int32())
 	q.maxBytes = int(r.Int32())
 	q.readCommitted = r.Int8() == 1
-	q.session = fetchsession.Request{Epoch: fetchsession.NoSession, ByID: version >= byID}
+	q.session = fetchsession.Request{
+		Epoch: fetchsession.NoSession, ByID: version >= byID, Fetch: q.session.Fetch[:0], Forget: q.session.Forget[:0],
+	}
 	if version >= 7 {
 		q.session.ID, q.session.Epoch = r.Int32(), r.Int32()
 	}
-	q.readTopics(&r)
+	q.readTopics(&r, img)
 	if version >= 7 {
-		q.readForgotten(&r)
+		q.readForgotten(&r, img)
 	}
 	if version >= 11 {
 		r.String() // the client's rack
@@ -287,10 +292,10 @@ func (q *fetchRequest) read(version int16, body []byte) error {
 	return r.Done()
 }
 
-func (q *fetchRequest) readTopics(r *wire.Reader) {
+func (q *fetchRequest) readTopics(r *wire.Reader, img *metadata.Image) {
 	topics := 0
 	for range r.ArrayLen(leastFetchTopic) {
-		t := readTopic(r, q.version)
+		t := readTopic(r, q.version, img)
 		for range r.ArrayLen(leastFetchPart) {
 			p := fetchsession.Partition{
 				Key:          fetchsession.Key{Topic: t.name, TopicID: t.id, Index: r.Int32()},
@@ -323,9 +328,9 @@ func (q *fetchRequest) readTopics(r *wire.Reader) {
 	}
 }
 
-func (q *fetchRequest) readForgotten(r *wire.Reader) {
+func (q *fetchRequest) readForgotten(r *wire.Reader, img *metadata.Image) {
 	for range r.ArrayLen(leastFetchTopic) {
-		t := readTopic(r, q.version)
+		t := readTopic(r, q.version, img)
 		for range r.ArrayLen(4) {
 			index := r.Int32()
 			if !r.Ok() {

@@ -2,6 +2,8 @@ package data
 
 import (
 	"encoding/binary"
+	"os"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
@@ -18,46 +20,99 @@ const (
 	zstd      = 4
 )
 
-// fetched is what was read of one partition.
+// fetchAnswer is what an answer is made of; its memory is used again.
+type fetchAnswer struct {
+	topics  []topicRef
+	parts   []fetched
+	answers []fetchsession.Answer // beside parts
+	tell    []bool                // beside parts
+	groups  []group
+	held    int // bodies that are not written yet, and one for Respond itself
+}
+
+// fetched is what was read of one partition, and the body of its records.
 type fetched struct {
-	topic  *topicRef
+	fetch  *fetch
+	topic  int // of topics
 	result partition.ReadResult
 	err    error
 	code   int16
 }
 
+// Len is the number of bytes.
+func (a *fetched) Len() int { return a.result.Range.Len() }
+
+// ReadAt reads from the records.
+func (a *fetched) ReadAt(p []byte, off int64) (int, error) { return a.result.Range.ReadAt(p, off) }
+
+// File is the file of the records and the position in it.
+func (a *fetched) File() (f *os.File, pos int64, ok bool) { return a.result.Range.File() }
+
+// Release gives the records back, and with the last of an answer the answer itself.
+func (a *fetched) Release() {
+	a.result.Range.Release()
+	a.fetch.release()
+}
+
+// group is a run of partitions of one topic that are told of.
+type group struct {
+	topic int
+	first int // of parts; those in between that are not told of belong to other groups or none
+	n     int
+}
+
 // Respond reads the partitions and appends the answer, or the failure of the whole
 // request.
 func (f *fetch) Respond(out *wire.Out) error {
+	f.answer.held = 1
 	if f.err == nil {
 		f.appendAnswer(out)
 	} else {
 		f.appendFailure(out)
 	}
+	f.release()
 	return nil
+}
+
+// kept is the most partitions of a request whose memory is kept for the next.
+const kept = 2048
+
+// release lets go of one thing that holds the answer. It is called on the connection's writing side
+// alone.
+func (f *fetch) release() {
+	if f.answer.held--; f.answer.held > 0 || f.pending != nil || cap(f.answer.parts) > kept {
+		return
+	}
+	clear(f.answer.topics)
+	clear(f.answer.parts)
+	f.session = nil
+	f.pool.Put(f)
 }
 
 // appendAnswer reads the partitions and appends what they have.
 func (f *fetch) appendAnswer(out *wire.Out) {
 	version, flexible := f.request.version, f.request.flexible()
+	a := &f.answer
 	finder := f.finder()
-	all, answers, bytes := f.readAll(finder)
-	tell := make([]bool, len(all))
-	f.sessions.tell(&f.within, answers, tell)
+	bytes := f.readAll(&finder)
+	f.sessions.tell(&f.within, a.answers, a.tell)
 	b := appendThrottle(out.Buf, route.ThrottleMillis(f.deps.Quota, f.session, route.FetchBytes, float64(bytes)))
 	if version >= 7 {
 		b = append(b, 0, 0)
 		b = binary.BigEndian.AppendUint32(b, uint32(f.within.ID))
 	}
-	groups := f.groups(tell)
-	b = wire.AppendArrayLen(b, len(groups), flexible)
+	f.group()
+	b = wire.AppendArrayLen(b, len(a.groups), flexible)
 	out.Buf = b
 	var hints []hint
-	for _, g := range groups {
-		out.Buf = appendTopic(out.Buf, all[g.parts[0]].topic, version, flexible)
-		out.Buf = wire.AppendArrayLen(out.Buf, len(g.parts), flexible)
-		for _, i := range g.parts {
-			hints = f.appendPart(out, i, &all[i], hints)
+	for _, g := range a.groups {
+		out.Buf = appendTopic(out.Buf, &a.topics[g.topic], version, flexible)
+		out.Buf = wire.AppendArrayLen(out.Buf, g.n, flexible)
+		for i := g.first; g.n > 0; i++ {
+			if a.tell[i] {
+				g.n--
+				hints = f.appendPart(out, i, &a.parts[i], hints)
+			}
 		}
 		if flexible {
 			out.Buf = append(out.Buf, 0)
@@ -86,17 +141,24 @@ func (f *fetch) appendFailure(out *wire.Out) {
 // answer is written; the session brings the others first next time.
 const maxRanges = 500
 
-// readAll reads every partition, within the bytes that are asked for.
-func (f *fetch) readAll(n *finder) (all []fetched, answers []fetchsession.Answer, bytes int) {
-	all = make([]fetched, len(f.within.Partitions))
-	answers = make([]fetchsession.Answer, len(all))
+// readAll reads every partition, within the bytes that are asked for, and returns how many it has.
+func (f *fetch) readAll(n *finder) (bytes int) {
+	count := len(f.within.Partitions)
+	a := &f.answer
+	a.topics = a.topics[:0]
+	a.parts = slices.Grow(a.parts[:0], count)[:count]
+	a.answers = slices.Grow(a.answers[:0], count)[:count]
+	a.tell = slices.Grow(a.tell[:0], count)[:count]
 	left, ranges := min(f.request.maxBytes, f.deps.FetchMaxBytes), 0
-	for i := range all {
-		a := &all[i]
+	for i := range a.parts {
+		part := &a.parts[i]
 		p, err := n.find(&f.within.Partitions[i].Key)
-		a.topic = n.last
+		if n.turn > len(a.topics) {
+			a.topics = append(a.topics, n.topic)
+		}
+		*part = fetched{fetch: f, topic: len(a.topics) - 1}
 		if err != nil {
-			a.fail(f, err)
+			part.fail(err)
 		} else {
 			r := f.readRequest(i)
 			r.MinOne = bytes == 0
@@ -104,37 +166,37 @@ func (f *fetch) readAll(n *finder) (all []fetched, answers []fetchsession.Answer
 			if ranges == maxRanges {
 				r.MaxBytes = 0
 			}
-			a.read(f, p, r)
+			part.read(p, r)
 		}
-		if a.result.Range.Len() > 0 {
+		if part.Len() > 0 {
 			ranges++
 		}
-		bytes += a.result.Range.Len()
-		answers[i] = fetchsession.Answer{
-			Code: a.code, Bytes: a.result.Range.Len(), HighWatermark: a.result.HighWatermark, LogStart: a.result.LogStart,
+		bytes += part.Len()
+		a.answers[i] = fetchsession.Answer{
+			Code: part.code, Bytes: part.Len(), HighWatermark: part.result.HighWatermark, LogStart: part.result.LogStart,
 		}
 	}
-	return all, answers, bytes
+	return bytes
 }
 
 // read reads one partition.
-func (a *fetched) read(f *fetch, p *partition.Partition, r partition.ReadRequest) {
+func (a *fetched) read(p *partition.Partition, r partition.ReadRequest) {
 	res, err := p.Read(r)
-	if err == nil && f.request.version < zstdFetch && res.Range.Len() > 0 {
+	if err == nil && a.fetch.request.version < zstdFetch && res.Range.Len() > 0 {
 		if err = refuseZstd(res.Range); err != nil {
 			res.Range.Release()
 		}
 	}
 	if err != nil {
-		a.fail(f, err)
+		a.fail(err)
 		return
 	}
 	a.result = res
 }
 
 // fail makes err the answer of the partition.
-func (a *fetched) fail(f *fetch, err error) {
-	a.err, a.code = err, route.LogCode(f.deps.Logger, err)
+func (a *fetched) fail(err error) {
+	a.err, a.code = err, route.LogCode(a.fetch.deps.Logger, err)
 	a.result = partition.ReadResult{HighWatermark: -1, LastStable: -1, LogStart: -1}
 }
 
@@ -153,28 +215,24 @@ func refuseZstd(r wire.Body) error {
 	return nil
 }
 
-// group is a run of partitions of one topic.
-type group struct {
-	key   fetchsession.Key
-	parts []int
-}
-
-// groups gathers the partitions to tell of, topic by topic, in their order.
-func (f *fetch) groups(tell []bool) []group {
-	var groups []group
-	for i, yes := range tell {
+// group gathers the partitions to tell of, topic by topic, in their order.
+func (f *fetch) group() {
+	a := &f.answer
+	a.groups = a.groups[:0]
+	for i, yes := range a.tell {
 		if !yes {
 			continue
 		}
-		key := f.within.Partitions[i].Key
-		key.Index = 0
-		if len(groups) == 0 || groups[len(groups)-1].key != key {
-			groups = append(groups, group{key: key})
+		if last := len(a.groups) - 1; last < 0 || !f.sameTopic(a.groups[last].first, i) {
+			a.groups = append(a.groups, group{topic: a.parts[i].topic, first: i})
 		}
-		g := &groups[len(groups)-1]
-		g.parts = append(g.parts, i)
+		a.groups[len(a.groups)-1].n++
 	}
-	return groups
+}
+
+func (f *fetch) sameTopic(i, j int) bool {
+	a, b := &f.within.Partitions[i].Key, &f.within.Partitions[j].Key
+	return a.Topic == b.Topic && a.TopicID == b.TopicID
 }
 
 // appendPart appends one partition with its records.
@@ -183,12 +241,13 @@ func (f *fetch) appendPart(out *wire.Out, i int, a *fetched, hints []hint) []hin
 	f.appendPartHead(out, index, a)
 	out.Buf = appendRecordsLen(out.Buf, n, f.request.flexible())
 	if n > 0 {
-		out.Splice(&a.result.Range)
+		f.answer.held++
+		out.Splice(a)
 	}
 	if !f.request.flexible() {
 		return hints
 	}
-	h, ok := hintFor(a.topic, index, a.err)
+	h, ok := hintFor(&f.answer.topics[a.topic], index, a.err)
 	if !ok {
 		out.Buf = append(out.Buf, 0)
 		return hints

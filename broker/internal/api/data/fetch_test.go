@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weirstream/weir/broker/internal/api/route"
+	"github.com/weirstream/weir/broker/internal/metadata"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/broker/internal/wire"
 	"github.com/weirstream/weir/internal/compress"
@@ -310,7 +311,7 @@ func TestGarbageFetchesAreRefused(t *testing.T) {
 		body := fetchOf(version, "t", [16]byte{1}, 5, 0, 1, 2).AppendTo(nil)
 		for cut := range body {
 			var q fetchRequest
-			if err := q.read(version, body[:cut]); !errors.Is(err, wire.ErrMalformed) {
+			if err := q.read(version, body[:cut], metadata.Empty()); !errors.Is(err, wire.ErrMalformed) {
 				t.Fatalf("version %d: %d of %d bytes: %v", version, cut, len(body), err)
 			}
 		}
@@ -318,7 +319,7 @@ func TestGarbageFetchesAreRefused(t *testing.T) {
 	many := fetchOf(4, "t", [16]byte{}, 0)
 	many.Topics[0].Partitions = make([]kmsg.FetchRequestTopicPartition, maxPartitions+1)
 	var q fetchRequest
-	if err := q.read(4, many.AppendTo(nil)); err == nil || !strings.Contains(err.Error(), "too many partitions") {
+	if err := q.read(4, many.AppendTo(nil), metadata.Empty()); err == nil || !strings.Contains(err.Error(), "too many partitions") {
 		t.Errorf("very many partitions: %v", err)
 	}
 	produce := produceTo(9, 1, "t", [16]byte{}, 0, nil)
@@ -329,7 +330,7 @@ func TestGarbageFetchesAreRefused(t *testing.T) {
 	}
 }
 
-func produceOf(version int16) *produce { return &produce{version: version} }
+func produceOf(version int16) *produce { return &produce{version: version, image: metadata.Empty()} }
 
 func FuzzFetch(f *testing.F) {
 	for _, version := range []int16{4, 11, 12, 18} {
@@ -340,7 +341,7 @@ func FuzzFetch(f *testing.F) {
 			return
 		}
 		var q fetchRequest
-		err := q.read(version, body)
+		err := q.read(version, body, metadata.Empty())
 		req := kmsg.NewPtrFetchRequest()
 		req.Version = version
 		if err == nil && req.ReadFrom(body) == nil {

@@ -39,7 +39,7 @@ func Produce(d Deps) route.Route {
 		if !ok {
 			op = &produce{deps: &d, pool: &ops}
 		}
-		op.version, op.session = version, s
+		op.version, op.session, op.image = version, s, d.Image()
 		if err := op.read(body); err != nil {
 			op.recycle()
 			return nil, nil, err
@@ -75,7 +75,7 @@ type produce struct {
 	parts    []producePart
 	image    *metadata.Image
 	left     atomic.Int32 // partitions without an outcome, and one for append itself
-	pending  atomic.Pointer[route.Pending]
+	pending  route.Pending
 }
 
 type produceTopic struct {
@@ -107,7 +107,7 @@ func (o *produce) read(body []byte) error {
 	o.acks = r.Int16()
 	o.timeout = time.Duration(r.Int32()) * time.Millisecond
 	for range r.ArrayLen(leastTopic) {
-		t := produceTopic{topicRef: readTopic(&r, o.version), first: len(o.parts)}
+		t := produceTopic{topicRef: readTopic(&r, o.version, o.image), first: len(o.parts)}
 		for range r.ArrayLen(leastPart) {
 			o.parts = append(o.parts, producePart{topic: len(o.topics), index: r.Int32(), records: r.Bytes()})
 			r.Tags(nil)
@@ -133,7 +133,6 @@ func (o *produce) flexible() bool { return o.version >= 9 }
 
 // append hands every partition its batch. It returns nil when all of them have an outcome already.
 func (o *produce) append() *route.Pending {
-	o.image = o.deps.Image()
 	o.left.Store(int32(len(o.parts)) + 1)
 	request := partition.AppendRequest{Acks: o.acks, Timeout: o.timeout, CurrentEpoch: -1, ProduceVersion: o.version}
 	refused := o.refusal()
@@ -167,12 +166,10 @@ func (o *produce) append() *route.Pending {
 	if o.left.Load() == 1 {
 		return nil
 	}
-	pending := route.NewPending()
-	o.pending.Store(pending)
 	if o.left.Add(-1) == 0 {
 		return nil
 	}
-	return pending
+	return &o.pending
 }
 
 // refusal is why the request appends nothing at all, beyond its topics.
@@ -192,7 +189,7 @@ func (o *produce) refusal() error {
 func (o *produce) Appended(token int, r partition.AppendResult, err error) {
 	o.parts[token].result, o.parts[token].err = r, err
 	if o.left.Add(-1) == 0 {
-		o.pending.Load().Complete()
+		o.pending.Complete()
 	}
 }
 
@@ -212,6 +209,6 @@ func (o *produce) recycle() {
 	clear(o.parts)
 	o.topics, o.parts = o.topics[:0], o.parts[:0]
 	o.session, o.txn, o.image = nil, nil, nil
-	o.pending.Store(nil)
+	o.pending.Reset()
 	o.pool.Put(o)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weirstream/weir/broker/internal/api/route"
 	"github.com/weirstream/weir/broker/internal/commitlog"
+	"github.com/weirstream/weir/broker/internal/metadata"
 	"github.com/weirstream/weir/broker/internal/partition"
 	"github.com/weirstream/weir/broker/internal/wire"
 	"github.com/weirstream/weir/internal/env"
@@ -198,7 +199,7 @@ func FuzzProduce(f *testing.F) {
 		if version < leastProduce || version > 13 {
 			return
 		}
-		o := produce{version: version}
+		o := produce{version: version, image: metadata.Empty()}
 		err := o.read(body)
 		req := kmsg.NewPtrProduceRequest()
 		req.Version = version

@@ -4,19 +4,18 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
-	"sync/atomic"
+	"sync"
 )
 
 // Pending is an answer that is still owed. The handler that made it completes it
-// exactly once, from any goroutine; a second completion is a bug and ignored.
+// exactly once, from any goroutine; a second completion is a bug and ignored. The
+// zero value is owed.
 type Pending struct {
-	state atomic.Pointer[pendingState]
-	done  atomic.Bool
-	err   error
+	mu     sync.Mutex
+	waiter Waiter
+	done   bool
+	err    error
 }
-
-// pendingState is whom to tell, or the mark that the answer is ready.
-type pendingState struct{ waiter Waiter }
 
 // Waiter is told that a Pending is complete. Ready must not block.
 type Waiter interface {
@@ -34,25 +33,40 @@ func (p *Pending) Complete() { p.finish(nil) }
 func (p *Pending) Fail(err error) { p.finish(err) }
 
 func (p *Pending) finish(err error) {
-	if !p.done.CompareAndSwap(false, true) {
+	p.mu.Lock()
+	if p.done {
+		p.mu.Unlock()
 		return
 	}
-	p.err = err
-	if s := p.state.Swap(&pendingState{}); s != nil {
-		s.waiter.Ready()
+	p.done, p.err = true, err
+	w := p.waiter
+	p.mu.Unlock() // from here on p may be used again
+	if w != nil {
+		w.Ready()
 	}
 }
 
 // Wait makes the Pending call w.Ready once it is complete, at once when it already
 // is. It is called at most once.
 func (p *Pending) Wait(w Waiter) {
-	if !p.state.CompareAndSwap(nil, &pendingState{waiter: w}) {
+	p.mu.Lock()
+	p.waiter = w
+	done := p.done
+	p.mu.Unlock()
+	if done {
 		w.Ready()
 	}
 }
 
 // Err returns what Fail was given; valid once the waiter was told.
 func (p *Pending) Err() error { return p.err }
+
+// Reset makes a completed Pending, whose response was written, owed again.
+func (p *Pending) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.waiter, p.done, p.err = nil, false, nil
+}
 
 // Go runs f on a goroutine of its own and completes the returned Pending when f
 // returns. It is for work that blocks, such as a proposal to the metadata log; the
