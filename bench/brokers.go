@@ -85,7 +85,7 @@ func StartKafka(ctx context.Context, libs, dir string) (*Broker, error) {
 		return nil, err
 	}
 	classes := filepath.Join(libs, "*")
-	format := exec.CommandContext(ctx, java, "-cp", classes, "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", config) //nolint:gosec // the operator names the jars
+	format := exec.CommandContext(ctx, java, "-cp", classes, "kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", config) //nolint:gosec // the operator names the jars
 	if out, err := format.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("format for kafka: %w: %s", err, out)
 	}
