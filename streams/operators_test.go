@@ -24,6 +24,7 @@ import (
 // prints the dropped records. A record is KEY=VALUE@TIME, ~ is null.
 func TestOperators(t *testing.T) {
 	topologies := operators()
+	maps.Copy(topologies, windowOperators())
 	datadriven.Walk(t, "testdata/operators", func(t *testing.T, path string) {
 		var d *streamstest.Driver
 		var skipped []string
@@ -269,6 +270,57 @@ func operatorsOfStreams() map[string]func(b *builder) {
 			counts := byValue(from(b, "in")).Count(store("c")).ToStream()
 			odd := streams.GroupBy(counts, func(_ string, n int64) string { return strconv.FormatInt(n%2, 10) }, str)
 			show(odd.Reduce(sum, store("r")), digits{})
+		},
+	}
+}
+
+func windowOperators() map[string]func(b *builder) {
+	ms := time.Millisecond
+	byKey := func(b *builder) *streams.Grouped[string, string] { return streams.GroupByKey(from(b, "in")) }
+	ten, slide, gap := streams.Tumbling(10*ms), streams.Sliding(10*ms), streams.Sessions(10*ms)
+	join := func(_, x, y string) string { return x + y }
+	two := func(b *builder) *streams.Cogrouped[string, string] {
+		return streams.CogroupWith(streams.Cogroup(streams.GroupByKey(from(b, "one")), list), streams.GroupByKey(from(b, "two")), list)
+	}
+	count := func(b *builder) *streams.Table[string, int64] { return byKey(b).Count() }
+	return map[string]func(b *builder){
+		"sliding": func(b *builder) {
+			frames(streams.AggregateWindow(byKey(b).WindowedBy(slide.Grace(10*ms)), empty, list, str, streams.NoCache()), str)
+		},
+		"sliding-close": func(b *builder) {
+			frames(byKey(b).WindowedBy(slide).EmitStrategy(streams.OnWindowClose).Count(), digits{})
+		},
+		"sessions": func(b *builder) {
+			frames(streams.AggregateSession(byKey(b).WindowedBySession(gap), empty, list, join, str), str)
+		},
+		"sessions-close": func(b *builder) {
+			frames(byKey(b).WindowedBySession(gap.Grace(5*ms)).EmitStrategy(streams.OnWindowClose).Count(), digits{})
+		},
+		"sessions-reduce": func(b *builder) {
+			frames(streams.GroupByKey(num(b, "in")).WindowedBySession(gap).Reduce(sum, streams.NoCache()), digits{})
+		},
+		"unlimited": func(b *builder) {
+			frames(byKey(b).WindowedBy(streams.Unlimited(time.UnixMilli(5))).Count(), digits{})
+		},
+		"close": func(b *builder) {
+			frames(byKey(b).WindowedBy(ten.Grace(5*ms)).EmitStrategy(streams.OnWindowClose).Count(), digits{})
+		},
+		"suppress": func(b *builder) {
+			frames(byKey(b).WindowedBy(ten).Count().Suppress(streams.UntilWindowCloses(streams.Unbounded())), digits{})
+		},
+		"suppress-limit": func(b *builder) {
+			show(count(b).Suppress(streams.UntilTimeLimit(10*ms, streams.Unbounded())), digits{})
+		},
+		"suppress-early": func(b *builder) {
+			show(count(b).Suppress(streams.UntilTimeLimit(streams.Forever, streams.MaxRecords(1))), digits{})
+		},
+		"suppress-strict": func(b *builder) {
+			show(count(b).Suppress(streams.UntilTimeLimit(streams.Forever, streams.MaxRecords(1).ShutDownWhenFull())), digits{})
+		},
+		"cogroup":         func(b *builder) { show(two(b).Aggregate(empty, str), str) },
+		"cogroup-windows": func(b *builder) { frames(two(b).WindowedBy(ten).Aggregate(empty, str), str) },
+		"cogroup-sessions": func(b *builder) {
+			frames(two(b).WindowedBySession(gap).Aggregate(empty, join, str), str)
 		},
 	}
 }
