@@ -66,17 +66,18 @@ func (n *Node) build(ctx context.Context) (*parts, error) {
 		return nil, errors.Join(dirError(n.settings.dir, err), p.closeAdmin())
 	}
 	p.dir = dir
-	p.groups = newGroupCoordinators(n)
+	p.transactions = &transactions{clock: n.env.Clock}
+	p.groups = newGroupCoordinators(n, p.transactions)
+	p.transactions.groups, p.transactions.coordinators = p.groups, newTransactionCoordinators(n, p.transactions)
 	p.replicas = &replicas{
-		env: n.env, dir: dir, nodeID: n.settings.nodeID, meters: meters, groups: p.groups, logger: n.logger, coders: new(record.Coders),
-		configs: configs{nodeID: n.settings.nodeID, topics: n.topicKeys, fixed: n.settings.fixed},
+		env: n.env, dir: dir, nodeID: n.settings.nodeID, meters: meters, groups: p.groups, transactions: p.transactions.coordinators, logger: n.logger, coders: new(record.Coders),
+		configs: configs{nodeID: n.settings.nodeID, topics: n.topicKeys, fixed: n.settings.fixed, internal: n.settings.internal},
 	}
 	p.controller = controller.New(controller.Options{
 		Env: n.env, Dir: dir, NodeID: n.settings.nodeID, ClusterID: dir.ClusterID(), Logger: n.logger,
 		Register: p.register, Reconcile: p.reconcile,
 	})
-	p.transactions = &transactions{clock: n.env.Clock, image: p.controller.Image, partitions: p.replicas, groups: p.groups}
-	p.groups.options.Sender = p.transactions
+	p.transactions.image, p.transactions.partitions = p.controller.Image, p.replicas
 	routes := api.Table(p.deps())
 	p.server = server.New(server.Options{
 		Env: n.env, Logger: n.logger, Routes: routes, Listeners: n.serverListeners(), Meter: newConnections(p.telemetry, keysOf(routes)),
@@ -185,11 +186,12 @@ func advertise(l listener, bound net.Addr) (host string, port int32, err error) 
 	return host, boundPort, nil
 }
 
-// reconcile is the controller's: groups must know how many partitions their topic
-// has before the first of them is led.
+// reconcile is the controller's: coordinators must know how many partitions their
+// topic has before the first of them is led.
 func (p *parts) reconcile(ctx context.Context, from, to *metadata.Image) error {
 	if from == nil {
 		p.groups.begin(to)
+		p.transactions.coordinators.begin(to)
 	}
 	return p.replicas.reconcile(ctx, from, to)
 }
@@ -209,7 +211,10 @@ func (p *parts) deps() api.Deps {
 			Image: p.controller.Image, Partitions: p.replicas, Transactions: p.transactions,
 			Authorizer: everybody, Quota: quota.Unlimited{}, Clock: n.env.Clock, Logger: n.logger, Random: rand.Int32, FetchMaxBytes: int(n.settings.fetchMaxBytes), FetchSessions: noneIsNegative(n.settings.fetchSessions),
 		},
-		Txn: txn.Deps{ProducerIDs: txn.NewProducerIDs(n.settings.nodeID, p.controller.Propose), Authorizer: everybody, Logger: n.logger},
+		Txn: txn.Deps{
+			Coordinator: p.transactions.coordinators, GroupPartition: p.groups.Partition,
+			ProducerIDs: txn.NewProducerIDs(n.settings.nodeID, p.controller.Propose), Image: p.controller.Image, Authorizer: everybody, Logger: n.logger,
+		},
 	}
 }
 
@@ -236,6 +241,7 @@ func (p *parts) run(ctx context.Context) error {
 	go func() { diskDone <- p.dir.Run(disk) }()
 	background("controller", p.controller.Run)
 	background("groups", p.groups.run)
+	background("transactions", p.transactions.coordinators.run)
 	background("telemetry", p.telemetry.Run)
 	background("maintenance", p.maintain)
 	if p.admin != nil {

@@ -15,14 +15,15 @@ import (
 
 // configs decides what a key is worth for a topic of this node.
 type configs struct {
-	nodeID int32
-	topics *config.Set
-	fixed  map[string]string
+	nodeID   int32
+	topics   *config.Set
+	fixed    map[string]string
+	internal commitlog.Durability // of internal topics
 }
 
 // topic returns the values in force for a topic.
 func (c configs) topic(image *metadata.Image, topic string) topicValues {
-	return topicValues{keys: c.topics, scopes: config.Scopes{
+	return topicValues{keys: c.topics, internal: c.internal, scopes: config.Scopes{
 		Topic:         image.Config(metadata.Resource{Type: metadata.TopicResource, Name: topic}),
 		Broker:        image.Config(metadata.Resource{Type: metadata.BrokerResource, Name: strconv.Itoa(int(c.nodeID))}),
 		BrokerDefault: image.Config(metadata.Resource{Type: metadata.BrokerResource}),
@@ -33,8 +34,9 @@ func (c configs) topic(image *metadata.Image, topic string) topicValues {
 // topicValues are the keys of one topic. Values were checked when they were set;
 // one that cannot be read counts as zero.
 type topicValues struct {
-	keys   *config.Set
-	scopes config.Scopes
+	keys     *config.Set
+	scopes   config.Scopes
+	internal commitlog.Durability
 }
 
 func (v topicValues) text(name string) string {
@@ -61,12 +63,15 @@ func (v topicValues) cleans(how string) bool {
 	return slices.Contains(config.SplitList(v.text("cleanup.policy")), how)
 }
 
-// durability is fsync for internal topics, whatever the keys say.
+// durability is what the topic asks for; internal topics have one of their own.
 func (v topicValues) durability(internal bool) commitlog.Durability {
-	if internal || !v.is("weir.durability", "pagecache") {
-		return commitlog.Fsync
+	switch {
+	case internal:
+		return v.internal
+	case v.is("weir.durability", "pagecache"):
+		return commitlog.PageCache
 	}
-	return commitlog.PageCache
+	return commitlog.Fsync
 }
 
 // log returns what the log of a partition needs to know.

@@ -23,6 +23,7 @@ func Keys() (*config.Set, error) {
 	keys = append(keys, cleanerKeys()...)
 	keys = append(keys, topicDefaultKeys()...)
 	keys = append(keys, groupKeys()...)
+	keys = append(keys, transactionKeys()...)
 	ignored, err := parseIgnored(ignoredKeys)
 	if err != nil {
 		return nil, err
@@ -74,6 +75,7 @@ func storageKeys() []config.Key {
 		{Name: "log.dirs", Type: config.List, NoDefault: true, Doc: "The data directory; one per node."},
 		{Name: "log.dir", Type: config.List, NoDefault: true, Doc: "Used when log.dirs is unset."},
 		{Name: "weir.durability", Type: config.String, Default: "fsync", OneOf: []string{"fsync", "pagecache"}, Dynamic: true, Doc: "fsync answers acks=all only when the record is on disk; pagecache is what Kafka does."},
+		{Name: "weir.internal.durability", Type: config.String, Default: "fsync", OneOf: []string{"fsync", "pagecache"}, Doc: "What weir.durability is for internal topics; pagecache loses groups' offsets and the outcome of transactions with the machine, and is for benchmarks."},
 		{Name: "weir.batch.validation", Type: config.String, Default: "shallow", OneOf: []string{"shallow", "deep"}, Dynamic: true, Doc: "deep walks every record of a produced batch; shallow checks its header and checksum."},
 		{Name: "log.retention.check.interval.ms", Type: config.Long, Default: "300000", Min: new(int64(1)), Doc: "How often old segments are looked for."},
 		{Name: "log.flush.offset.checkpoint.interval.ms", Type: config.Int, Default: "60000", Min: new(int64(0)), Doc: "How often recovery points are written."},
@@ -105,6 +107,20 @@ func groupKeys() []config.Key {
 		{Name: "offsets.topic.num.partitions", Type: config.Int, Default: "50", Min: new(int64(1)), Doc: "Partitions of __consumer_offsets when it is created."},
 		{Name: "offsets.topic.replication.factor", Type: config.Short, Default: "3", Min: new(int64(1)), Doc: "Replicas of __consumer_offsets; clamped to the registered brokers."},
 		{Name: "offsets.topic.segment.bytes", Type: config.Int, Default: "104857600", Min: new(int64(1)), Doc: "Segment size of __consumer_offsets."},
+	}
+}
+
+// transactionKeys bound transactions and their log.
+func transactionKeys() []config.Key {
+	return []config.Key{
+		{Name: "transaction.max.timeout.ms", Type: config.Int, Default: "900000", Min: new(int64(1)), Doc: "The longest timeout a transactional producer may ask for."},
+		{Name: "transaction.abort.timed.out.transaction.cleanup.interval.ms", Type: config.Int, Default: "10000", Min: new(int64(1)), Doc: "How often transactions that took too long are looked for."},
+		{Name: "transactional.id.expiration.ms", Type: config.Int, Default: "604800000", Min: new(int64(1)), Doc: "How long a transactional id is kept that nobody uses."},
+		{Name: "transaction.remove.expired.transaction.cleanup.interval.ms", Type: config.Int, Default: "3600000", Min: new(int64(1)), Doc: "How often unused transactional ids are looked for."},
+		{Name: "transaction.state.log.num.partitions", Type: config.Int, Default: "50", Min: new(int64(1)), Doc: "Partitions of __transaction_state when it is created."},
+		{Name: "transaction.state.log.replication.factor", Type: config.Short, Default: "3", Min: new(int64(1)), Doc: "Replicas of __transaction_state; clamped to the registered brokers."},
+		{Name: "transaction.state.log.min.isr", Type: config.Int, Default: "2", Min: new(int64(1)), Doc: "The min.insync.replicas of __transaction_state; clamped to its replicas."},
+		{Name: "transaction.state.log.segment.bytes", Type: config.Int, Default: "104857600", Min: new(int64(1024)), Doc: "Segment size of __transaction_state."},
 	}
 }
 

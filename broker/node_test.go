@@ -2,7 +2,6 @@ package broker_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weirstream/weir/broker"
@@ -312,14 +310,6 @@ func TestManyNodesShareAProcess(t *testing.T) {
 		if err := client.ProduceSync(t.Context(), kgo.StringRecord("x")).FirstErr(); err != nil {
 			t.Errorf("node %d: %v", i, err)
 		}
-	}
-}
-
-func TestTransactionsAreRefusedForGood(t *testing.T) {
-	addr, _, _ := start(t, broker.Config{Dir: t.TempDir()})
-	client := franz(t, addr, kgo.TransactionalID("tx"), kgo.AllowAutoTopicCreation())
-	if err := client.BeginTransaction(); err == nil || errors.Is(err, kerr.CoordinatorNotAvailable) {
-		t.Errorf("a transaction began with %v", err)
 	}
 }
 

@@ -22,26 +22,19 @@ import (
 	"github.com/weirstream/weir/internal/env"
 )
 
-// coordinators is told which partitions of __consumer_offsets this node leads, and
-// which topics are gone.
-type coordinators interface {
-	lead(index, epoch int32, p *partition.Partition)
-	resign(index int32)
-	deleted(topics []*metadata.Topic)
-}
-
 // replicas are the partitions that this node holds. Only reconcile changes them,
 // from the controller's one goroutine; everybody reads the map without a lock.
 type replicas struct {
-	env     env.Env
-	dir     *commitlog.Dir
-	nodeID  int32
-	configs configs
-	groups  coordinators
-	meters  *meters
-	logger  *slog.Logger
-	coders  *record.Coders
-	held    atomic.Pointer[map[string]*held] // by topic
+	env          env.Env
+	dir          *commitlog.Dir
+	nodeID       int32
+	configs      configs
+	groups       *groupCoordinators
+	transactions *coordinators
+	meters       *meters
+	logger       *slog.Logger
+	coders       *record.Coders
+	held         atomic.Pointer[map[string]*held] // by topic
 }
 
 // held is one topic on this node.
@@ -133,12 +126,23 @@ func (r *replicas) hold(all map[string]*held, topics []*metadata.Topic, image *m
 				continue
 			}
 			p.Lead(state.LeaderEpoch)
-			if t.Name == metadata.ConsumerOffsets {
-				r.groups.lead(int32(i), state.LeaderEpoch, p.Partition)
+			if c := r.coordinators(t.Name); c != nil {
+				c.lead(int32(i), state.LeaderEpoch, p.Partition)
 			}
 		}
 	}
 	return err
+}
+
+// coordinators returns those on the partitions of a topic, nil for most topics.
+func (r *replicas) coordinators(topic string) *coordinators {
+	switch topic {
+	case metadata.ConsumerOffsets:
+		return r.groups.coordinators
+	case metadata.TransactionState:
+		return r.transactions
+	}
+	return nil
 }
 
 // openers is how many logs are opened at a time: recovery waits for the disk.
@@ -231,8 +235,8 @@ func (r *replicas) drop(all map[string]*held, t *metadata.Topic) {
 		if p == nil {
 			continue
 		}
-		if t.Name == metadata.ConsumerOffsets {
-			r.groups.resign(int32(i))
+		if c := r.coordinators(t.Name); c != nil {
+			c.resign(int32(i))
 		}
 		logger := r.logger.With(slog.String("topic", t.Name), slog.Int("partition", i))
 		p.Close(kerr.UnknownTopicOrPartition)

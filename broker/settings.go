@@ -36,8 +36,10 @@ type settings struct {
 	flushCheckpoint  time.Duration
 	watermarkCheckpt time.Duration
 
-	cleaner commitlog.CleanerOptions
-	group   groupSettings
+	cleaner     commitlog.CleanerOptions
+	group       groupSettings
+	transaction transactionSettings
+	internal    commitlog.Durability // of internal topics
 	// fixed holds what was set, by key; the image of the cluster lies over it.
 	fixed map[string]string
 }
@@ -47,6 +49,12 @@ type groupSettings struct {
 	minSession, maxSession, initialDelay time.Duration
 	maxSize, metadataBytes, partitions   int32
 	retention, retentionCheck            time.Duration
+}
+
+// transactionSettings bound transactions.
+type transactionSettings struct {
+	maxTimeout, abortCheck, expiration, expireCheck time.Duration
+	partitions                                      int32
 }
 
 // listener is one address clients connect to.
@@ -107,7 +115,18 @@ func parseSettings(keys *config.Set, values map[string]string) (settings, error)
 			retention:      time.Duration(r.int("offsets.retention.minutes")) * time.Minute,
 			retentionCheck: r.millis("offsets.retention.check.interval.ms"),
 		},
-		fixed: values,
+		transaction: transactionSettings{
+			maxTimeout:  r.millis("transaction.max.timeout.ms"),
+			abortCheck:  r.millis("transaction.abort.timed.out.transaction.cleanup.interval.ms"),
+			expiration:  r.millis("transactional.id.expiration.ms"),
+			expireCheck: r.millis("transaction.remove.expired.transaction.cleanup.interval.ms"),
+			partitions:  int32(r.int("transaction.state.log.num.partitions")),
+		},
+		internal: commitlog.Fsync,
+		fixed:    values,
+	}
+	if strings.EqualFold(r.text("weir.internal.durability"), "pagecache") {
+		s.internal = commitlog.PageCache
 	}
 	if id := r.text("broker.id"); id != "" && values["node.id"] == "" {
 		s.nodeID = int32(r.int("broker.id"))

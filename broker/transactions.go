@@ -25,21 +25,22 @@ type transactions struct {
 	image        func() *metadata.Image
 	partitions   *replicas
 	groups       *groupCoordinators
-	coordinators txnCoordinators // nil answers COORDINATOR_NOT_AVAILABLE
+	coordinators *coordinators // of transactions, on the partitions of __transaction_state
 }
 
-// txnCoordinators host the machines that decide on transactions.
-type txnCoordinators interface {
-	Partition(key string) int32
-	Submit(partition int32, event any, done coordinator.Done)
+func newTransactionCoordinators(n *Node, sender coordinator.Sender) *coordinators {
+	limits := txn.DefaultOptions()
+	s := n.settings.transaction
+	limits.MaxTimeout, limits.AbortCheck = s.maxTimeout, s.abortCheck
+	limits.Expiration, limits.ExpireCheck = s.expiration, s.expireCheck
+	return newCoordinators(metadata.TransactionState, coordinator.Options{
+		Env: n.env, Logger: n.logger, Partitions: s.partitions, Sender: sender,
+		Machine: func(_, epoch int32) machine.Machine { return txn.New(limits, epoch) },
+	})
 }
 
 // AddPartitions asks the coordinator of a transactional id.
 func (t *transactions) AddPartitions(e *txn.AddPartitions, done func(errs []error, err error)) {
-	if t.coordinators == nil {
-		done(nil, kerr.CoordinatorNotAvailable)
-		return
-	}
 	t.coordinators.Submit(t.coordinators.Partition(e.TransactionalID), e, func(value any, err error) {
 		errs, ok := value.([]error)
 		if err == nil && (!ok || len(errs) != len(e.Partitions)) {

@@ -32,6 +32,9 @@ type ensure func(ctx context.Context, name string) error
 // EnsureTopic creates an internal topic.
 func (f ensure) EnsureTopic(ctx context.Context, name string) error { return f(ctx, name) }
 
+// transactionPartition is where a transactional id is kept.
+func (d *Deps) transactionPartition(id string) int32 { return d.Txn.Coordinator.Partition(id) }
+
 // Table lists the routes in the order of their keys. The version range of each
 // stands with its handler.
 func Table(d Deps) []route.Route {
@@ -44,7 +47,7 @@ func Table(d Deps) []route.Route {
 		admin.Metadata(d.Admin),
 		group.OffsetCommit(groups, images, may),
 		group.OffsetFetch(groups, images, may),
-		group.FindCoordinator(groups, images, ensure(d.EnsureTopic), may, d.Logger),
+		group.FindCoordinator(groups, d.transactionPartition, images, ensure(d.EnsureTopic), may, d.Logger),
 		group.JoinGroup(groups, may, d.Random),
 		group.Heartbeat(groups, may),
 		group.LeaveGroup(groups, may),
@@ -57,6 +60,9 @@ func Table(d Deps) []route.Route {
 		data.DeleteRecords(d.Data),
 		txn.InitProducerID(d.Txn),
 		data.OffsetForLeaderEpoch(d.Data),
+		txn.AddPartitionsToTxn(d.Txn),
+		txn.AddOffsetsToTxn(d.Txn),
+		txn.EndTxn(d.Txn),
 		data.WriteTxnMarkers(d.Data),
 		group.TxnOffsetCommit(groups, images, may),
 		admin.DescribeConfigs(d.Admin),
@@ -69,6 +75,8 @@ func Table(d Deps) []route.Route {
 		admin.UpdateFeatures(d.Admin),
 		admin.DescribeCluster(d.Admin),
 		data.DescribeProducers(d.Data),
+		txn.DescribeTransactions(d.Txn),
+		txn.ListTransactions(d.Txn),
 		admin.DescribeTopicPartitions(d.Admin),
 	}
 	return table

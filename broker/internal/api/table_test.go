@@ -37,7 +37,7 @@ func kafka() map[int16][2]int16 {
 	return map[int16][2]int16{
 		0: {0, 13}, 1: {4, 18}, 2: {1, 11}, 3: {0, 13}, 8: {2, 10}, 9: {1, 10}, 10: {0, 6}, 11: {0, 9}, 12: {0, 4},
 		13: {0, 5}, 14: {0, 5}, 15: {0, 6}, 16: {0, 5}, 18: {0, 4}, 19: {2, 7}, 20: {1, 6}, 21: {0, 2}, 22: {0, 5},
-		23: {2, 4}, 27: {1, 2}, 28: {0, 5}, 32: {1, 4}, 33: {0, 2}, 35: {1, 5}, 37: {0, 3}, 42: {0, 2}, 44: {0, 1}, 47: {0, 0}, 57: {0, 2}, 60: {0, 2}, 61: {0, 0}, 75: {0, 0},
+		23: {2, 4}, 24: {0, 5}, 25: {0, 4}, 26: {0, 5}, 27: {1, 2}, 28: {0, 5}, 32: {1, 4}, 33: {0, 2}, 35: {1, 5}, 37: {0, 3}, 42: {0, 2}, 44: {0, 1}, 47: {0, 0}, 57: {0, 2}, 60: {0, 2}, 61: {0, 0}, 65: {0, 0}, 66: {0, 2}, 75: {0, 0},
 	}
 }
 
@@ -99,7 +99,8 @@ func emptyDeps(t *testing.T) Deps {
 	for name, value := range map[string]string{
 		"auto.create.topics.enable": "true", "delete.topic.enable": "true", "num.partitions": "1", "default.replication.factor": "1",
 		"max.request.partition.size.limit": "2000", "offsets.topic.num.partitions": "50", "offsets.topic.replication.factor": "1",
-		"offsets.topic.segment.bytes": "104857600",
+		"offsets.topic.segment.bytes": "104857600", "transaction.state.log.num.partitions": "50", "transaction.state.log.replication.factor": "1",
+		"transaction.state.log.segment.bytes": "104857600", "transaction.state.log.min.isr": "1",
 	} {
 		all = append(all, config.Key{Name: name, Type: config.String, Default: value})
 	}
@@ -117,7 +118,9 @@ func emptyDeps(t *testing.T) Deps {
 			NodeID: 1, Image: images, Propose: refuse, TopicKeys: keys, BrokerKeys: keys, Authorizer: may,
 			Quota: quota.Unlimited{}, Rand: rand.Reader, Logger: log, LogDirs: func() []admin.LogDir { return nil },
 		},
-		Txn:         txn.Deps{ProducerIDs: txn.NewProducerIDs(1, refuse), Authorizer: may, Logger: log},
+		Txn: txn.Deps{
+			Coordinator: nothing{}, GroupPartition: nothing{}.Partition, ProducerIDs: txn.NewProducerIDs(1, refuse), Image: images, Authorizer: may, Logger: log,
+		},
 		Coordinator: nothing{}, EnsureTopic: func(context.Context, string) error { return kerr.NotController },
 		Random: rand.Reader, Logger: log,
 	}

@@ -96,9 +96,8 @@ func checkConfigs(keys *config.Set, values map[string]string) error {
 }
 
 // Ensure creates the topics that are missing, as a client that only names them
-// wants them, in one change; it returns when they are in force. The consumer
-// offsets topic gets its own settings, with the replication factor clamped to the
-// brokers there are. The map has the topics that could not be created.
+// wants them, in one change; it returns when they are in force. Internal topics get
+// their own settings, with the replication factor clamped to the brokers there are. The map has the topics that could not be created.
 func (d *Deps) Ensure(ctx context.Context, names ...string) map[string]error {
 	img := d.Image()
 	failed := map[string]error{}
@@ -137,13 +136,23 @@ func (d *Deps) EnsureTopic(ctx context.Context, name string) error { return d.En
 // unasked is how a topic looks that nobody described.
 func (d *Deps) unasked(img *metadata.Image, name string) wanted {
 	w := wanted{name: name, partitions: -1, factor: d.brokerInt(img, "default.replication.factor")}
-	if name == metadata.ConsumerOffsets {
+	switch name {
+	case metadata.ConsumerOffsets:
 		w.partitions = d.brokerInt(img, "offsets.topic.num.partitions")
 		w.factor = d.brokerInt(img, "offsets.topic.replication.factor")
 		w.configs = map[string]string{
 			"cleanup.policy":   "compact",
 			"compression.type": "producer",
 			"segment.bytes":    d.brokerText(img, "offsets.topic.segment.bytes"),
+		}
+	case metadata.TransactionState:
+		w.partitions = d.brokerInt(img, "transaction.state.log.num.partitions")
+		w.factor = d.brokerInt(img, "transaction.state.log.replication.factor")
+		w.configs = map[string]string{
+			"cleanup.policy":      "compact",
+			"compression.type":    "uncompressed",
+			"segment.bytes":       d.brokerText(img, "transaction.state.log.segment.bytes"),
+			"min.insync.replicas": d.brokerText(img, "transaction.state.log.min.isr"),
 		}
 	}
 	w.factor = min(w.factor, int32(len(img.Brokers())))

@@ -26,52 +26,77 @@ const (
 	shareCoordinator       = 2
 )
 
-// FindCoordinator answers FindCoordinator (10): which broker decides on a group. It makes
-// __consumer_offsets if that is missing.
+// FindCoordinator answers FindCoordinator (10): which broker decides on a group or on a transactional
+// id. It makes the internal topic that coordinators are spread over if that is missing.
 //
 // Versions: 1 key type (KIP-98); 3 flexible; 4 several keys (KIP-699); 6 share groups (KIP-932).
-// Transactions and share groups are not served; asking for their coordinators is INVALID_REQUEST,
-// which no client repeats.
-func FindCoordinator(c Coordinator, images Images, topics Topics, a route.Authorizer, log *slog.Logger) route.Route {
-	f := finder{c, images, topics, a, log}
+// Share groups are not served; asking for their coordinators is INVALID_REQUEST, which no client
+// repeats.
+func FindCoordinator(groups Coordinator, transactions func(id string) int32, images Images, topics Topics, a route.Authorizer, log *slog.Logger) route.Route {
+	f := finder{groups, transactions, images, a}
 	return route.New(0, 6, func(ctx context.Context, s *route.Session, req *kmsg.FindCoordinatorRequest, resp *kmsg.FindCoordinatorResponse) *route.Pending {
 		keys := req.CoordinatorKeys
 		if req.Version < 4 {
 			keys = []string{req.CoordinatorKey}
 		}
-		if _, ok := images().Topic(metadata.ConsumerOffsets); ok || req.CoordinatorType != groupCoordinator || !f.mayAny(s, keys) {
-			f.answer(s, req, keys, resp)
+		k, err := f.kind(req.CoordinatorType)
+		if _, ok := images().Topic(k.topic); ok || err != nil || !slices.ContainsFunc(keys, func(key string) bool { return k.may(s, key) == nil }) {
+			f.answer(s, req, k, err, keys, resp)
 			return nil
 		}
 		return route.Go(ctx, s, func(ctx context.Context) {
-			if err := topics.EnsureTopic(ctx, metadata.ConsumerOffsets); err != nil {
-				log.Warn("offsets topic not created", slog.Any("err", err))
+			if err := topics.EnsureTopic(ctx, k.topic); err != nil {
+				log.Warn("internal topic not created", slog.String("topic", k.topic), slog.Any("err", err))
 			}
-			f.answer(s, req, keys, resp)
+			f.answer(s, req, k, nil, keys, resp)
 		})
 	})
 }
 
 type finder struct {
-	Coordinator
-	images Images
-	topics Topics
-	auth   route.Authorizer
-	log    *slog.Logger
+	groups       Coordinator
+	transactions func(id string) int32
+	images       Images
+	auth         route.Authorizer
 }
 
-func (f finder) mayAny(s *route.Session, groups []string) bool {
-	return slices.ContainsFunc(groups, func(group string) bool {
-		return f.auth.Authorize(s, route.Describe, route.Group, group)
-	})
+// kind is a type of coordinator: where its keys are kept and who may ask for them.
+type kind struct {
+	topic     string
+	partition func(key string) int32
+	may       func(s *route.Session, key string) error
 }
 
-func (f finder) answer(s *route.Session, req *kmsg.FindCoordinatorRequest, keys []string, resp *kmsg.FindCoordinatorResponse) {
+func (f finder) kind(t int8) (kind, error) {
+	switch t {
+	case groupCoordinator:
+		return kind{metadata.ConsumerOffsets, f.groups.Partition, func(s *route.Session, key string) error {
+			return route.AuthorizeGroup(f.auth, s, route.Describe, key)
+		}}, nil
+	case transactionCoordinator:
+		return kind{metadata.TransactionState, f.transactions, func(s *route.Session, key string) error {
+			if !f.auth.Authorize(s, route.Describe, route.TransactionalID, key) {
+				return kerr.TransactionalIDAuthorizationFailed
+			}
+			return nil
+		}}, nil
+	case shareCoordinator:
+		return kind{}, fmt.Errorf("share groups are not served: %w", kerr.InvalidRequest)
+	}
+	return kind{}, fmt.Errorf("no such type of coordinator: %w", kerr.InvalidRequest)
+}
+
+func (f finder) answer(s *route.Session, req *kmsg.FindCoordinatorRequest, k kind, refused error, keys []string, resp *kmsg.FindCoordinatorResponse) {
 	image := f.images()
 	for _, key := range keys {
 		r := kmsg.NewFindCoordinatorResponseCoordinator()
 		r.Key, r.NodeID, r.Port = key, -1, -1
-		id, at, err := f.find(image, s, req, key)
+		err := refused
+		var id int32
+		var at metadata.Endpoint
+		if err == nil {
+			id, at, err = k.find(image, s, key)
+		}
 		if err != nil {
 			r.ErrorCode = route.Code(err)
 			message := err.Error()
@@ -88,28 +113,17 @@ func (f finder) answer(s *route.Session, req *kmsg.FindCoordinatorRequest, keys 
 	}
 }
 
-func (f finder) find(image *metadata.Image, s *route.Session, req *kmsg.FindCoordinatorRequest, key string) (int32, metadata.Endpoint, error) {
+// find names the broker that leads a key's partition.
+func (k kind) find(image *metadata.Image, s *route.Session, key string) (int32, metadata.Endpoint, error) {
 	none := metadata.Endpoint{}
-	switch req.CoordinatorType {
-	case groupCoordinator:
-	case transactionCoordinator:
-		if !f.auth.Authorize(s, route.Describe, route.TransactionalID, key) {
-			return -1, none, kerr.TransactionalIDAuthorizationFailed
-		}
-		return -1, none, fmt.Errorf("transactions are not served: %w", kerr.InvalidRequest)
-	case shareCoordinator:
-		return -1, none, fmt.Errorf("share groups are not served: %w", kerr.InvalidRequest)
-	default:
-		return -1, none, fmt.Errorf("no such type of coordinator: %w", kerr.InvalidRequest)
-	}
-	if err := route.AuthorizeGroup(f.auth, s, route.Describe, key); err != nil {
+	if err := k.may(s, key); err != nil {
 		return -1, none, err
 	}
-	topic, ok := image.Topic(metadata.ConsumerOffsets)
-	if !ok || len(topic.Partitions) == 0 {
+	topic, ok := image.Topic(k.topic)
+	if !ok {
 		return -1, none, kerr.CoordinatorNotAvailable
 	}
-	partition := f.Partition(key)
+	partition := k.partition(key)
 	if !hasPartition(topic, partition) {
 		return -1, none, kerr.CoordinatorNotAvailable
 	}

@@ -204,12 +204,12 @@ func TestFindCoordinator(t *testing.T) {
 		setup   func(c *cluster)
 		want    *kerr.Error
 	}{
-		"transactions":     {4, 1, nil, nil, kerr.InvalidRequest},
-		"share groups":     {6, 2, nil, nil, kerr.InvalidRequest},
-		"no such type":     {4, 3, nil, nil, kerr.InvalidRequest},
-		"group not seen":   {4, 0, deny{{route.Describe, route.Group, "g"}: true}, nil, kerr.GroupAuthorizationFailed},
-		"id not seen":      {2, 1, deny{{route.Describe, route.TransactionalID, "g"}: true}, nil, kerr.TransactionalIDAuthorizationFailed},
-		"another listener": {4, 0, nil, func(c *cluster) { c.session.Listener = "OTHER" }, kerr.CoordinatorNotAvailable},
+		"id beyond the partitions": {4, 1, nil, func(c *cluster) { c.create(metadata.TransactionState, metadata.ID{15: 9}) }, kerr.CoordinatorNotAvailable},
+		"share groups":             {6, 2, nil, nil, kerr.InvalidRequest},
+		"no such type":             {4, 3, nil, nil, kerr.InvalidRequest},
+		"group not seen":           {4, 0, deny{{route.Describe, route.Group, "g"}: true}, nil, kerr.GroupAuthorizationFailed},
+		"id not seen":              {2, 1, deny{{route.Describe, route.TransactionalID, "g"}: true}, nil, kerr.TransactionalIDAuthorizationFailed},
+		"another listener":         {4, 0, nil, func(c *cluster) { c.session.Listener = "OTHER" }, kerr.CoordinatorNotAvailable},
 		"no such broker": {4, 0, nil, func(c *cluster) {
 			image := metadata.Empty()
 			c.image, _ = metadata.ApplyCommand(image, 1, metadata.RegisterBroker{ClusterID: "c", Broker: metadata.Broker{ID: 2}})
@@ -241,6 +241,20 @@ func TestFindCoordinator(t *testing.T) {
 			})
 		})
 	}
+	t.Run("of transactions", func(t *testing.T) {
+		inCluster(t, func(c *cluster) {
+			var made string
+			c.topics = func(_ context.Context, name string) error {
+				made = name
+				c.create(name, metadata.ID{15: 9})
+				return nil
+			}
+			r := find(c, 4, 1, "", "t") // the harness keeps all ids but the empty one beyond the partitions
+			if made != metadata.TransactionState || r.Coordinators[0].NodeID != 1 || r.Coordinators[0].ErrorCode != 0 {
+				t.Errorf("made %q, %+v", made, r)
+			}
+		})
+	})
 	t.Run("makes the topic", func(t *testing.T) {
 		inCluster(t, func(c *cluster) {
 			c.apply(metadata.DeleteTopics{IDs: []metadata.ID{{15: 8}}})

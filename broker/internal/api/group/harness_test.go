@@ -172,7 +172,7 @@ func (c *cluster) routes() map[int16]route.Route {
 	images := func() *metadata.Image { return c.image }
 	r := map[int16]route.Route{}
 	for _, one := range []route.Route{
-		FindCoordinator(c.runtime, images, c.topics, c.deny, slog.New(slog.DiscardHandler)),
+		FindCoordinator(c.runtime, func(id string) int32 { return int32(2 * len(id)) }, images, c.topics, c.deny, slog.New(slog.DiscardHandler)),
 		JoinGroup(c.runtime, c.deny, c.random), SyncGroup(c.runtime, c.deny), Heartbeat(c.runtime, c.deny),
 		LeaveGroup(c.runtime, c.deny), OffsetCommit(c.runtime, images, c.deny), OffsetFetch(c.runtime, images, c.deny),
 		OffsetDelete(c.runtime, images, c.deny), DescribeGroups(c.runtime, c.deny), ListGroups(c.runtime, c.deny),

@@ -163,12 +163,12 @@ func TestAWaiterGivesUpWithItsContext(t *testing.T) {
 }
 
 func TestRequestsWithoutAnID(t *testing.T) {
-	name, empty := "tx", ""
+	garbage, empty := "\xff", ""
 	for what, tc := range map[string]struct {
 		change func(*kmsg.InitProducerIDRequest)
 		want   *kerr.Error
 	}{
-		"a transactional id":          {func(r *kmsg.InitProducerIDRequest) { r.TransactionalID = &name }, kerr.TransactionalIDAuthorizationFailed},
+		"an id that is no text":       {func(r *kmsg.InitProducerIDRequest) { r.TransactionalID = &garbage }, kerr.InvalidRequest},
 		"an empty transactional id":   {func(r *kmsg.InitProducerIDRequest) { r.TransactionalID = &empty }, kerr.InvalidRequest},
 		"a producer without an epoch": {func(r *kmsg.InitProducerIDRequest) { r.ProducerID = 7 }, kerr.InvalidRequest},
 		"an epoch without a producer": {func(r *kmsg.InitProducerIDRequest) { r.ProducerEpoch = 7 }, kerr.InvalidRequest},
