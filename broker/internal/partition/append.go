@@ -117,7 +117,7 @@ func (p *Partition) appendLocked(b record.Batch, r AppendRequest, c *Config, now
 			return w, false
 		}
 		if r.Internal {
-			p.ended(b)
+			p.ended(b, r.Bumped)
 		}
 		p.indexAborted()
 		p.advance(p.durableEnd())

@@ -171,9 +171,10 @@ func retriable(err error) bool {
 	return ok && e.Retriable
 }
 
-// ended makes the answers void that are under way for the producers of markers; those of older epochs
-// are refused anyway. The caller holds the mutex.
-func (p *Partition) ended(batches record.Batch) {
+// ended makes the answers void that are under way for the transactions that markers end; those of older
+// epochs are refused anyway. A bumped marker has the epoch of the next transaction, whose first batch
+// may be waiting here already. The caller holds the mutex.
+func (p *Partition) ended(batches record.Batch, bumped bool) {
 	if len(p.verifying) == 0 {
 		return
 	}
@@ -181,6 +182,9 @@ func (p *Partition) ended(batches record.Batch) {
 		var b record.Batch
 		b, rest, _ = record.Split(rest) // was split before
 		by := author{b.ProducerID(), b.ProducerEpoch()}
+		if bumped {
+			by.epoch--
+		}
 		if v := p.verifying[by]; v != nil && b.IsControl() {
 			v.void = true
 			delete(p.verifying, by)
