@@ -46,7 +46,7 @@ func (l *Log) recover(entries []fs.DirEntry) error {
 	if err != nil {
 		return err
 	}
-	if err := l.restore(entries, start); err != nil {
+	if err := l.restore(entries, start, point, clean); err != nil {
 		return err
 	}
 	if !clean && point == 0 && len(entries) > 0 {
@@ -89,8 +89,12 @@ func (l *Log) listSegments(files contents, start int64) ([]*segmentFile, error) 
 	return segs, nil
 }
 
-// restore brings what hangs on the log's batches in line with them.
-func (l *Log) restore(entries []fs.DirEntry, start int64) error {
+// restore brings what hangs on the log's batches in line with them; below the offset sound, and
+// everywhere after a clean stop, it was durable.
+func (l *Log) restore(entries []fs.DirEntry, start, sound int64, clean bool) error {
+	if clean {
+		sound = math.MaxInt64
+	}
 	if err := l.beginAt(start); err != nil {
 		return err
 	}
@@ -99,10 +103,10 @@ func (l *Log) restore(entries []fs.DirEntry, start int64) error {
 	}
 	l.epochs.CutEnd(l.end.Load())
 	l.epochs.CutStart(l.start.Load())
-	if err := l.loadAborted(); err != nil {
+	if err := l.loadAborted(sound); err != nil {
 		return err
 	}
-	if err := l.loadFollower(snapshots(entries)); err != nil {
+	if err := l.loadFollower(snapshots(entries), l.txns.stale); err != nil {
 		return err
 	}
 	return l.writeTopicID(entries)
@@ -344,10 +348,10 @@ func (l *Log) writeTopicID(entries []fs.DirEntry) error {
 	return nil
 }
 
-// loadFollower brings the follower to the log's end: the newest snapshot that is whole, then the
+// loadFollower brings the follower to the log's end: the newest snapshot that is whole, up to an offset, then the
 // batches after it. Snapshots beyond the end are removed, and those between segments but for the
 // newest. The caller holds mu, or has the log for itself.
-func (l *Log) loadFollower(offsets []int64) error {
+func (l *Log) loadFollower(offsets []int64, upTo int64) error {
 	if l.follower == nil {
 		return nil
 	}
@@ -360,7 +364,7 @@ func (l *Log) loadFollower(offsets []int64) error {
 	for _, o := range slices.Backward(offsets) {
 		name := filepath.Join(l.path, segment.Name(o, segment.SnapshotSuffix))
 		switch {
-		case o <= l.end.Load() && !loaded:
+		case o <= min(upTo, l.end.Load()) && !loaded:
 			ok, err := l.loadSnapshot(name)
 			if err != nil {
 				return err

@@ -199,7 +199,7 @@ func (l *Log) cut(offset int64) error {
 	if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
-	if err := l.loadFollower(snapshots(entries)); err != nil {
+	if err := l.loadFollower(snapshots(entries), l.end.Load()); err != nil {
 		return err
 	}
 	if err := errors.Join(l.cutAborted(end), l.saveEpochs(), l.dir.writeStarts()); err != nil {

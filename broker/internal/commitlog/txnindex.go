@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"math"
 	"os"
 	"slices"
 	"sort"
@@ -16,8 +18,9 @@ import (
 
 // txnIndex is what a log knows of aborted transactions; they are few, so all are in memory.
 type txnIndex struct {
-	mu   sync.RWMutex
-	list []AbortedTxn // by Last
+	mu    sync.RWMutex
+	list  []AbortedTxn // by Last; LastStable never goes down
+	stale int64        // from here on the files are not to be believed, until the follower's first AppendAborted
 }
 
 // AbortedIn returns the aborted transactions that have batches in [from, to), by the offset of
@@ -26,21 +29,37 @@ func (l *Log) AbortedIn(from, to int64) []AbortedTxn {
 	l.txns.mu.RLock()
 	defer l.txns.mu.RUnlock()
 	var out []AbortedTxn
-	for _, t := range l.txns.list {
-		if t.Last >= from && t.First < to {
+	for _, t := range l.txns.list[l.txns.at(from):] {
+		if t.First < to {
 			out = append(out, t)
+		}
+		if t.LastStable >= to {
+			break // what is aborted later began at or after that
 		}
 	}
 	return out
 }
 
+// at is the index of the first transaction whose marker lies at or after an offset.
+func (x *txnIndex) at(offset int64) int {
+	return sort.Search(len(x.list), func(i int) bool { return x.list[i].Last >= offset })
+}
+
 // AppendAborted notes aborted transactions, in the order of their markers, after the markers were
-// appended. Those that are known already are passed over. The next sync makes them durable.
+// appended. Those that are known already are passed over. The next sync makes them durable. After a
+// log with a follower was opened the first call, with or without transactions, brings those that the
+// follower found in the log, and sets right what the files did not tell.
 func (l *Log) AppendAborted(txns ...AbortedTxn) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
 		return err
+	}
+	if l.txns.stale != math.MaxInt64 {
+		if err := l.rebuildAborted(txns); err != nil {
+			return l.dir.refuse("rebuild transaction index", err)
+		}
+		return nil
 	}
 	for _, t := range txns {
 		if l.txns.knows(t.Last) {
@@ -50,6 +69,46 @@ func (l *Log) AppendAborted(txns ...AbortedTxn) error {
 			return l.dir.refuse("write transaction index", err)
 		}
 	}
+	return nil
+}
+
+// rebuildAborted puts what was found in the log in the place of what the files say from where they
+// are stale. Each file is replaced at once, so that a crash leaves the old one to be found out again.
+func (l *Log) rebuildAborted(found []AbortedTxn) error {
+	stale := l.txns.stale
+	list := slices.Clone(l.txns.list)
+	for _, t := range found {
+		if t.Last >= stale {
+			list = append(list, t)
+		}
+	}
+	l.txns.mu.Lock()
+	l.txns.list = list
+	l.txns.mu.Unlock()
+	for _, s := range *l.segs.Load() {
+		if s.Size() == 0 || s.Next() <= stale {
+			continue
+		}
+		var data []byte
+		for _, t := range list {
+			if t.Last >= s.Base && t.Last < s.Next() {
+				data = layout.AppendTxn(data, t)
+			}
+		}
+		name := s.Prefix + segment.TxnSuffix
+		old, err := env.ReadFile(l.dir.env.FS, name)
+		if err := ignoreMissing(err); err != nil {
+			return err
+		}
+		if string(old) == string(data) {
+			continue
+		}
+		if err := env.WriteFileAtomic(l.dir.env.FS, name, data); err != nil {
+			return err
+		}
+		l.dir.logger.Warn("transaction index rebuilt", slog.String("file", name), slog.Int("transactions", len(data)/layout.TxnWidth))
+	}
+	l.txns.stale = math.MaxInt64
 	return nil
 }
 
@@ -93,10 +152,14 @@ func holding(segs []*segmentFile, offset int64) int {
 	return max(0, i)
 }
 
-// loadAborted reads the indexes of all segments; entries beyond the log's end, and what follows
-// the first that makes no sense, are passed over.
-func (l *Log) loadAborted() error {
+// loadAborted reads the indexes of all segments, as far as they are sound: up to the offset sound, and
+// up to the first segment whose index makes no sense. With a follower, the rest is what that finds.
+func (l *Log) loadAborted(sound int64) error {
+	l.txns.stale = math.MaxInt64
 	end := l.end.Load()
+	if l.follower == nil {
+		sound = end
+	}
 	for _, s := range *l.segs.Load() {
 		data, err := env.ReadFile(l.dir.env.FS, s.Prefix+segment.TxnSuffix)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -105,13 +168,21 @@ func (l *Log) loadAborted() error {
 		if err != nil {
 			return err
 		}
-		for ; len(data) >= layout.TxnWidth; data = data[layout.TxnWidth:] {
+		kept := len(l.txns.list)
+		for len(data) >= layout.TxnWidth {
 			t, ok := layout.ParseTxn(data)
 			if !ok || t.Last < s.Base || t.Last >= end || l.txns.knows(t.Last) {
 				break
 			}
-			l.txns.list = append(l.txns.list, t)
+			l.txns.list, data = append(l.txns.list, t), data[layout.TxnWidth:]
 		}
+		if len(data) > 0 && l.follower != nil && s.Base < sound {
+			l.txns.list, sound = l.txns.list[:kept], s.Base
+			break
+		}
+	}
+	if sound < end {
+		l.txns.list, l.txns.stale = l.txns.list[:l.txns.at(sound)], sound
 	}
 	return nil
 }
@@ -151,8 +222,5 @@ func (x *txnIndex) cutAbortedStart(start int64) {
 func (x *txnIndex) replace(from, to int64, left []AbortedTxn) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	at := func(offset int64) int {
-		return sort.Search(len(x.list), func(i int) bool { return x.list[i].Last >= offset })
-	}
-	x.list = slices.Replace(slices.Clone(x.list), at(from), at(to), left...)
+	x.list = slices.Replace(slices.Clone(x.list), x.at(from), x.at(to), left...)
 }

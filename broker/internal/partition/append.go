@@ -118,8 +118,8 @@ func (p *Partition) appendLocked(b record.Batch, r AppendRequest, c *Config, now
 		}
 		if r.Internal {
 			p.ended(b, r.Bumped)
+			p.indexAborted()
 		}
-		p.indexAborted()
 		p.advance(p.durableEnd())
 		p.meter.Appended(len(b), int(last-first+1))
 	}
@@ -131,7 +131,8 @@ func (p *Partition) appendLocked(b record.Batch, r AppendRequest, c *Config, now
 		}
 	}
 	w.need, w.deadline = last+1, now.Add(r.Timeout)
-	return w, r.Acks == AcksAll && p.hw.Load() < w.need && !p.faults.AnswerBeforeSync
+	early := p.faults.AnswerBeforeSync || p.faults.MarkerBeforeSync && r.Internal
+	return w, r.Acks == AcksAll && p.hw.Load() < w.need && !early
 }
 
 // mayAppend decides what does not depend on the batch. The caller holds the mutex.

@@ -215,6 +215,10 @@ func plant(t testing.TB) partition.Faults {
 		return partition.Faults{AnswerBeforeSync: true}
 	case "hwearly":
 		return partition.Faults{WatermarkBeforeSync: true}
+	case "markearly":
+		return partition.Faults{MarkerBeforeSync: true}
+	case "lsoearly":
+		return partition.Faults{StableAtWatermark: true}
 	default:
 		return partition.Faults{} // bugs of other rooms
 	}

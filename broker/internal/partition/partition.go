@@ -83,6 +83,8 @@ func (noMeter) Refused()          {}
 type Faults struct {
 	AnswerBeforeSync    bool // acks=all answers as soon as the batch is written
 	WatermarkBeforeSync bool // the high watermark follows the log end
+	MarkerBeforeSync    bool // markers answer as soon as they are written
+	StableAtWatermark   bool // open transactions hold nobody back
 }
 
 // Partition is one partition of a topic. All methods are safe for concurrent use.
@@ -141,7 +143,7 @@ func New(o Options) *Partition {
 	hw = max(o.Log.StartOffset(), min(hw, o.Log.EndOffset()))
 	p.hw.Store(hw)
 	p.producers.Passed(hw)
-	p.lso.Store(p.producers.LastStable(hw))
+	p.lso.Store(p.stable(hw))
 	p.indexAborted()
 	p.role.Store(packRole(0, false))
 	o.Log.OnSync(p.synced)

@@ -2,10 +2,13 @@ package partition
 
 import (
 	"errors"
+	"io"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/weirstream/weir/broker/internal/commitlog"
+	"github.com/weirstream/weir/broker/internal/record"
 )
 
 // ReadRequest asks for data from an offset on.
@@ -24,7 +27,7 @@ type ReadRequest struct {
 type ReadResult struct {
 	HighWatermark, LastStable, LogStart int64
 	Range                               commitlog.Range
-	Aborted                             []commitlog.AbortedTxn // of the range and, possibly, beyond
+	Aborted                             []commitlog.AbortedTxn // that have batches in the range, by their markers
 }
 
 // Read returns whole batches from the one that holds the offset on, never more than a reader may
@@ -56,9 +59,28 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 		return res, kerr.OffsetOutOfRange // the start of the log moved in between
 	}
 	if err == nil && r.ReadCommitted && res.Range.Len() > 0 {
-		res.Aborted = p.log.AbortedIn(r.Offset, limit)
+		res.Aborted, err = p.abortedIn(r.Offset, limit, res.Range)
 	}
 	return res, err
+}
+
+// abortedIn returns the aborted transactions that have batches in a range, which begins with an offset
+// and ends before limit. Where there are any, the range is walked for its last offset.
+func (p *Partition) abortedIn(from, limit int64, in commitlog.Range) ([]commitlog.AbortedTxn, error) {
+	all := p.log.AbortedIn(from, limit)
+	if len(all) == 0 {
+		return nil, nil
+	}
+	var head [record.HeaderSize]byte
+	end := from
+	for at := 0; at < in.Len(); at += record.Batch(head[:]).Length() {
+		if _, err := in.ReadAt(head[:], int64(at)); err != nil && !errors.Is(err, io.EOF) {
+			in.Release()
+			return nil, err
+		}
+		end = record.Batch(head[:]).NextOffset()
+	}
+	return slices.DeleteFunc(all, func(t commitlog.AbortedTxn) bool { return t.First >= end }), nil
 }
 
 // ReadableBytes tells about how many bytes a consumer could read from an offset on; 0 when there

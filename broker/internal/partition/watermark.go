@@ -36,10 +36,18 @@ func (p *Partition) advance(to int64) {
 	}
 	p.hw.Store(to)
 	p.producers.Passed(to)
-	p.lso.Store(p.producers.LastStable(to))
+	p.lso.Store(p.stable(to))
 	p.log.SetHighWatermark(to)
 	p.queue.reach(to)
 	p.watch.stir()
+}
+
+// stable is the last stable offset under a high watermark. The caller holds the mutex.
+func (p *Partition) stable(hw int64) int64 {
+	if p.faults.StableAtWatermark {
+		return hw
+	}
+	return p.producers.LastStable(hw)
 }
 
 // settle answers the waiters that are due, in the order of their appends, and wakes the watchers
@@ -65,9 +73,11 @@ func (p *Partition) settle() {
 // indexAborted hands the transactions that were found aborted to the log's index, which passes
 // over those that it kept through a recovery.
 func (p *Partition) indexAborted() {
+	var all []commitlog.AbortedTxn
 	for _, a := range p.producers.TakeAborted() {
-		if err := p.log.AppendAborted(commitlog.AbortedTxn(a)); err != nil {
-			p.logger.Error("aborted transaction not indexed", slog.Int64("offset", a.Last), slog.Any("err", err))
-		}
+		all = append(all, commitlog.AbortedTxn(a))
+	}
+	if err := p.log.AppendAborted(all...); err != nil {
+		p.logger.Error("aborted transactions not indexed", slog.Int("transactions", len(all)), slog.Any("err", err))
 	}
 }

@@ -1,0 +1,92 @@
+package partition_test
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/weirstream/weir/broker/internal/partition"
+	"github.com/weirstream/weir/broker/internal/record"
+	"github.com/weirstream/weir/internal/env"
+)
+
+// TestDamagedTransactionIndexIsRebuilt: the log tells which transactions were aborted, whatever the
+// indexes say after a clean stop.
+func TestDamagedTransactionIndexIsRebuilt(t *testing.T) {
+	fs := env.NewMemFS()
+	r := openRig(t, fs, func(o *partition.Options) { o.Config.MaxMessageBytes = 1 << 20 })
+	for i := range int32(60) { // over several segments
+		by := record.Producer{ID: 5, Sequence: i}
+		r.append(inTxnOf(by, strings.Repeat("x", 500)))
+		r.end(marker(0, record.ControlType(i%3%2)))
+	}
+	want := r.log.AbortedIn(0, r.log.EndOffset())
+	r.close()
+	names := indexesIn(t, fs)
+	if len(want) != 40 || len(names) < 3 {
+		t.Fatalf("%d aborted transactions in %d indexes", len(want), len(names))
+	}
+	for what, damage := range map[string]func(b []byte) []byte{
+		"torn":          func(b []byte) []byte { return b[:len(b)-7] },
+		"foreign bytes": func(b []byte) []byte { return append(b, "what?"...) },
+		"zeroes":        func(b []byte) []byte { return append(b[:34], make([]byte, len(b)-34)...) },
+	} {
+		for at, name := range names {
+			sound, err := env.ReadFile(fs, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := env.WriteFile(fs, name, damage([]byte(string(sound)))); err != nil {
+				t.Fatal(err)
+			}
+			r = openRig(t, fs, nil)
+			if diff := cmp.Diff(want, r.log.AbortedIn(0, r.log.EndOffset())); diff != "" {
+				t.Errorf("%s, index %d (-want +got):\n%s", what, at, diff)
+			}
+			r.close()
+			if again, err := env.ReadFile(fs, name); err != nil || string(again) != string(sound) {
+				t.Errorf("%s, index %d: the file is not as it was: %v", what, at, err)
+			}
+		}
+	}
+}
+
+func indexesIn(t *testing.T, fs *env.MemFS) (names []string) {
+	t.Helper()
+	entries, err := fs.ReadDir("/data/t-4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) == ".txnindex" {
+			names = append(names, filepath.Join("/data/t-4", e.Name()))
+		}
+	}
+	return names
+}
+
+// TestAbortedListIsThatOfTheRange: rule 78.
+func TestAbortedListIsThatOfTheRange(t *testing.T) {
+	r := newRig(t, nil)
+	for i := range int32(6) { // offsets 2i and 2i+1
+		r.append(inTxnOf(record.Producer{ID: 5, Sequence: i}, strings.Repeat("x", 300)))
+		r.end(marker(0, record.Abort))
+	}
+	r.sync()
+	res, err := r.p.Read(partition.ReadRequest{Offset: 4, MaxBytes: 1000, MinOne: true, ReadCommitted: true, CurrentEpoch: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batches := contents(t, res.Range)
+	last := batches[len(batches)-1].LastOffset()
+	for _, a := range res.Aborted {
+		if a.Last < 4 || a.First > last {
+			t.Errorf("transaction %+v has nothing in 4 to %d", a, last)
+		}
+	}
+	if len(res.Aborted) == 0 || last > 9 {
+		t.Errorf("%d aborted transactions up to offset %d", len(res.Aborted), last)
+	}
+}
