@@ -91,6 +91,7 @@ func (w *Worker) restored(s *slot, f *Fetched) error {
 	if err := s.task.Restore(f.Topic, f.Messages, f.Next); err != nil {
 		return err
 	}
+	s.restored += int64(len(f.Messages))
 	r.next = max(r.next, f.Next)
 	if r.next < r.end {
 		if time.Since(r.logged) >= 10*time.Second {
@@ -114,6 +115,7 @@ type TaskStatus struct {
 	Partitions []TP
 	Processed  int64 // messages since the task opened
 	Dropped    int64 // records since the task opened
+	Restored   int64 // records of its changelogs that were read since the task was assigned
 	Unrestored int64 // offsets of its changelogs that are still to be read
 }
 
@@ -124,7 +126,7 @@ func (w *Worker) Status() (tasks []TaskStatus, ready bool) {
 	defer w.mu.Unlock()
 	ready = w.joined
 	for _, s := range w.order {
-		t := TaskStatus{ID: s.id, Worker: w.o.Index, State: s.state.String(), Partitions: slices.Clone(s.tps)}
+		t := TaskStatus{ID: s.id, Worker: w.o.Index, State: s.state.String(), Partitions: slices.Clone(s.tps), Restored: s.restored}
 		if s.task != nil {
 			t.Processed, t.Dropped = s.task.Processed(), s.task.Dropped()
 		}

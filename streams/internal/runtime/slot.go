@@ -48,6 +48,7 @@ type slot struct {
 	memory   statestore.DB
 	starts   map[TP]Offset // where its partitions go on
 	restores map[TP]*restore
+	restored int64 // records
 	paused   map[TP]bool
 	idle     time.Time // since when it waits for a partition that has more
 }
