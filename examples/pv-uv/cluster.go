@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/broker"
+	"github.com/weirstream/weir/streams"
 )
 
 // embedBroker runs a broker in this process, on data below dir. end stops it.
@@ -68,6 +69,21 @@ func (p *program) createTopics(ctx context.Context, partitions int32) error {
 	return nil
 }
 
+// sayRestored says how much state had to be read back from the brokers.
+func (p *program) sayRestored(app *streams.App) {
+	records := int64(0)
+	for _, t := range app.Tasks() {
+		records += t.Restored
+	}
+	say(p.stderr, "%d records of state read back\n", records)
+}
+
+// reader reads what is committed. It sees the markers of transactions too, for a
+// topic may end with one.
+func (p *program) reader() (*kgo.Client, error) {
+	return kgo.NewClient(kgo.SeedBrokers(p.brokers...), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
+}
+
 // show follows the output topic and shows it until ctx ends.
 func (p *program) show(ctx context.Context, parts *errgroup.Group) {
 	url := make(chan string, 1)
@@ -85,7 +101,7 @@ func (p *program) show(ctx context.Context, parts *errgroup.Group) {
 		p.tally.update = func(l outputLine) error { return l.write(p.stdout) }
 	}
 	parts.Go(func() error {
-		client, err := kgo.NewClient(kgo.SeedBrokers(p.brokers...))
+		client, err := p.reader()
 		if err != nil {
 			return err
 		}
@@ -107,7 +123,7 @@ func (p *program) show(ctx context.Context, parts *errgroup.Group) {
 
 // report writes the final counts.
 func (p *program) report(ctx context.Context) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(p.brokers...))
+	client, err := p.reader()
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/streams"
@@ -79,7 +78,7 @@ func (p *program) run(ctx context.Context) error {
 	}
 	app, err := streams.NewApp(t, streams.Config{
 		ApplicationID: p.names.app, Brokers: p.brokers, StateDir: filepath.Join(p.data, "state"),
-		CommitInterval: 200 * time.Millisecond, LeaveOnStop: true, Logger: slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+		Guarantee: p.guarantee, CommitInterval: 100 * time.Millisecond, LeaveOnStop: true, Logger: slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
 		return err
@@ -102,7 +101,7 @@ func (p *program) run(ctx context.Context) error {
 
 // feed sends the input, and waits: with -once until all of it is counted.
 func (p *program) feed(ctx context.Context, partitions int, app *streams.App) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(p.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	client, err := p.feedClient()
 	if err != nil {
 		return err
 	}
@@ -114,6 +113,7 @@ func (p *program) feed(ctx context.Context, partitions int, app *streams.App) er
 	}
 	say(p.stderr, "%s: %d lines counted, %d lines are not valid\n", p.in.name, valid, bad)
 	if p.once {
+		defer p.sayRestored(app)
 		return p.drain(ctx, app)
 	}
 	<-ctx.Done()

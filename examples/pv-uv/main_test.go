@@ -234,7 +234,7 @@ func TestBadInputIsNamedAndLeavesNothingBehind(t *testing.T) {
 }
 
 func TestWrongFlagsAreNamed(t *testing.T) {
-	for _, args := range [][]string{{"-window", "0s"}, {"-window", "1ns"}, {"-uv", "guess"}, {"access.log"}, {"-nope"}} {
+	for _, args := range [][]string{{"-window", "0s"}, {"-window", "1ns"}, {"-uv", "guess"}, {"-guarantee", "exactly_once"}, {"access.log"}, {"-nope"}} {
 		if err := run(t.Context(), args, strings.NewReader(""), io.Discard, io.Discard); err == nil {
 			t.Errorf("%q was taken", args)
 		}
@@ -289,11 +289,12 @@ func TestStatsKeepTheirValues(t *testing.T) {
 }
 
 // TestKilledRunsKeepThePromise kills the program between its first and its last
-// commit and runs it again: no line is lost, uniques are exact, views are never
-// below those of an undisturbed run.
+// commit and runs it again. Exactly once, the counts are those of an undisturbed
+// run. At least once, no line is lost, uniques are exact, and views are never below
+// those of an undisturbed run.
 func TestKilledRunsKeepThePromise(t *testing.T) {
 	if testing.Short() {
-		t.Skip("three kills of a real process take a while")
+		t.Skip("kills of a real process take a while")
 	}
 	bin := filepath.Join(t.TempDir(), "pv-uv")
 	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
@@ -302,24 +303,32 @@ func TestKilledRunsKeepThePromise(t *testing.T) {
 	text := seededLog(4000)
 	input := write(t, "access.log", text)
 	want := counter(text)
-	for seed := range uint64(3) {
-		data := t.TempDir()
-		after := 400*time.Millisecond + time.Duration(rand.New(rand.NewPCG(seed, 3)).IntN(1200))*time.Millisecond
-		killed := exec.Command(bin, "-once", "-json", "-input", input, "-data", data, "-rate", "2000")
-		if err := killed.Start(); err != nil {
-			t.Fatal(err)
+	for guarantee, check := range map[string]func(*testing.T, []string, []string){"exactly_once_v2": compare, "at_least_once": checkPromise} {
+		for seed := range uint64(2) {
+			t.Run(guarantee, func(t *testing.T) {
+				check(t, want, killedAndRunAgain(t, seed, bin, "-once", "-json", "-input", input, "-data", t.TempDir(), "-guarantee", guarantee))
+			})
 		}
-		timer := time.AfterFunc(after, func() { _ = killed.Process.Signal(syscall.SIGKILL) })
-		err := killed.Wait()
-		if timer.Stop(); err == nil {
-			t.Fatalf("seed %d: the run was over before the kill after %s", seed, after)
-		}
-		out, err := exec.Command(bin, "-once", "-json", "-input", input, "-data", data).Output()
-		if err != nil {
-			t.Fatalf("seed %d: the second run: %v", seed, err)
-		}
-		checkPromise(t, want, canonicalLines(string(out)))
 	}
+}
+
+func killedAndRunAgain(t *testing.T, seed uint64, bin string, args ...string) []string {
+	t.Helper()
+	after := 400*time.Millisecond + time.Duration(rand.New(rand.NewPCG(seed, 3)).IntN(1200))*time.Millisecond
+	killed := exec.Command(bin, append(args, "-rate", "2000")...)
+	if err := killed.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(after, func() { _ = killed.Process.Signal(syscall.SIGKILL) })
+	err := killed.Wait()
+	if timer.Stop(); err == nil {
+		t.Fatalf("seed %d: the run was over before the kill after %s", seed, after)
+	}
+	out, err := exec.Command(bin, args...).Output()
+	if err != nil {
+		t.Fatalf("seed %d: the second run: %v", seed, err)
+	}
+	return canonicalLines(string(out))
 }
 
 func checkPromise(t *testing.T, want, got []string) {

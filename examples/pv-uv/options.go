@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/weirstream/weir/streams"
 )
 
 // options are the flags.
@@ -18,6 +20,7 @@ type options struct {
 	window                         time.Duration
 	once, json                     bool
 	rate                           int
+	guarantee                      streams.Guarantee
 }
 
 // errUsage is a wrong command line; the flag package has said what is wrong.
@@ -33,6 +36,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.BoolVar(&o.json, "json", false, "write one JSON object a line instead of tables")
 	f.StringVar(&o.brokers, "brokers", "", "host:port,... of any Kafka; without it a broker runs inside")
 	f.StringVar(&o.uv, "uv", "exact", "how unique visitors are counted: exact or hll")
+	f.TextVar(&o.guarantee, "guarantee", streams.ExactlyOnceV2, "at_least_once or exactly_once_v2: how often a view counts after a crash")
 	f.StringVar(&o.data, "data", "", "folder for the data, used again by the next run; without it one in the user's data directory")
 	f.IntVar(&o.rate, "rate", -1, "lines a second; 0 has no limit; without it 50 for generated live traffic and no limit otherwise")
 	f.StringVar(&o.http, "http", "127.0.0.1:0", "address of the page with charts, or off")

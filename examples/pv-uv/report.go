@@ -109,8 +109,10 @@ func (t *tally) follow(ctx context.Context, client *kgo.Client, topic string, on
 			return fmt.Errorf("read %s: %w", topic, err)
 		}
 		for _, r := range fetches.Records() {
-			if err := t.take(r); err != nil {
-				return err
+			if !r.Attrs.IsControl() {
+				if err := t.take(r); err != nil {
+					return err
+				}
 			}
 			if end, ok := left[r.Partition]; ok && r.Offset+1 >= end {
 				delete(left, r.Partition)
