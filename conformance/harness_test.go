@@ -21,6 +21,13 @@ import (
 var weirBin string
 
 func TestMain(m *testing.M) {
+	if addr := os.Getenv("CONFORMANCE_RELAY"); addr != "" {
+		if err := runRelay(addr, os.Getenv("CONFORMANCE_RELAY_DIR")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	weirBin = os.Getenv("CONFORMANCE_BIN")
 	if weirBin == "" {
 		dir, err := os.MkdirTemp("", "weir-bin")
