@@ -141,19 +141,27 @@ func (a *App) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	globals, db, err := a.openGlobals(h)
+	if err != nil {
+		return err
+	}
+	if db != nil {
+		defer func() { err = errors.Join(err, db.Close()) }()
+	}
 	workers := make([]*runtime.Worker, a.config.Workers)
 	for i := range workers {
-		workers[i] = a.worker(i, h, stored, setup)
+		workers[i] = a.worker(i, h, stored, setup, globals)
 	}
 	a.mu.Lock()
 	a.setup, a.admin, a.workers = setup, admin, workers
 	a.mu.Unlock()
-	return a.drive(ctx, workers, admin)
+	return a.drive(ctx, workers, admin, globals, setup)
 }
 
 // drive runs the workers, and what goes on beside them.
-func (a *App) drive(ctx context.Context, workers []*runtime.Worker, admin *client.Admin) error {
+func (a *App) drive(ctx context.Context, workers []*runtime.Worker, admin *client.Admin, globals *runtime.GlobalTables, setup *runtime.Setup) error {
 	g, gctx := errgroup.WithContext(ctx)
+	full := a.follow(gctx, g, admin, globals, setup)
 	beside, stop := context.WithCancel(gctx)
 	defer stop()
 	var side sync.WaitGroup
@@ -162,7 +170,14 @@ func (a *App) drive(ctx context.Context, workers []*runtime.Worker, admin *clien
 		side.Go(func() { a.purge(beside, admin) })
 	}
 	for _, w := range workers {
-		g.Go(func() error { return w.Run(gctx) })
+		g.Go(func() error {
+			select {
+			case <-full:
+				return w.Run(gctx)
+			case <-gctx.Done():
+				return gctx.Err()
+			}
+		})
 	}
 	stopping := context.AfterFunc(gctx, func() { a.to(Stopping) })
 	err := g.Wait()
@@ -172,7 +187,7 @@ func (a *App) drive(ctx context.Context, workers []*runtime.Worker, admin *clien
 	return err
 }
 
-func (a *App) worker(i int, h *home, stored []processor.TaskID, setup *runtime.Setup) *runtime.Worker {
+func (a *App) worker(i int, h *home, stored []processor.TaskID, setup *runtime.Setup, globals *runtime.GlobalTables) *runtime.Worker {
 	c := &a.config
 	name := c.ApplicationID + "-" + strconv.Itoa(i)
 	instance := h.process + "-" + strconv.Itoa(i)
@@ -181,7 +196,7 @@ func (a *App) worker(i int, h *home, stored []processor.TaskID, setup *runtime.S
 		transactions = c.ApplicationID + "-" + instance
 	}
 	return runtime.NewWorker(runtime.WorkerOptions{
-		Index: i, ApplicationID: c.ApplicationID, Program: a.topology, Setup: setup, Databases: h,
+		Index: i, ApplicationID: c.ApplicationID, Program: a.topology, Setup: setup, Databases: h, Globals: globals,
 		Dial: func(ctx context.Context, r runtime.Rebalancer) (runtime.Log, error) {
 			return client.Dial(ctx, client.Options{
 				Brokers: c.Brokers, Group: c.ApplicationID, ClientID: name,

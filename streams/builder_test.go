@@ -194,6 +194,28 @@ func TestBuildReportsMistakes(t *testing.T) {
 			},
 			op: "j", want: "Store", is: streams.ErrOption,
 		},
+		"global join without function": {
+			build: func(b *builder) {
+				g := streams.GlobalTableFrom(b, "g", str, str)
+				streams.JoinGlobal[string, string, string, string, string](from(b, "s"), g, nil, both, named("j"))
+			},
+			op: "j", want: "function is nil",
+		},
+		"global join across builders": {
+			build: func(b *builder) {
+				g := streams.GlobalTableFrom(streams.NewBuilder(), "g", str, str)
+				streams.LeftJoinGlobal(from(b, "s"), g, byText, orRight, named("j"))
+			},
+			op: "j", want: "different builders",
+		},
+		"global table with a nil serde": {
+			build: func(b *builder) { streams.GlobalTableFrom[string, string](b, "g", nil, str, named("g")) },
+			op:    "g", want: "serde is nil",
+		},
+		"global table of a topic that is taken": {
+			build: func(b *builder) { from(b, "g"); streams.GlobalTableFrom(b, "g", str, str, named("x")) },
+			op:    "x", want: "already read", is: streams.ErrDuplicate,
+		},
 		"second timestamp": {
 			build: func(b *builder) {
 				from(b, "in")
@@ -402,6 +424,7 @@ func onGroups(bad *strs) {
 	streams.LeftJoin(bad, bad, orRight, joinWindow()).Peek(look)
 	streams.OuterJoin(bad, streams.Join(bad, bad, both, joinWindow()), orEither, joinWindow())
 	streams.LeftJoinTable(streams.JoinTable(bad, streams.GroupByKey(bad).Reduce(first), both), nil, orRight)
+	streams.JoinGlobal(streams.LeftJoinGlobal(bad, nil, byText, orRight), &streams.GlobalTable[string, string]{}, byText, both)
 	g := streams.GroupByKey(bad)
 	g.Count().ToStream().Peek(func(string, int64) {})
 	g.Reduce(first).ToStream()

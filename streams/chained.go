@@ -95,3 +95,13 @@ func (g *Grouped[K, V]) Cogroup[A any](add func(key K, value V, aggregate A) A) 
 func (c *Cogrouped[K, A]) Cogroup[V any](g *Grouped[K, V], add func(key K, value V, aggregate A) A) *Cogrouped[K, A] {
 	return CogroupWith(c, g, add)
 }
+
+// JoinGlobal is the function [JoinGlobal].
+func (s *Stream[K, V]) JoinGlobal[KG, VG, O any](g *GlobalTable[KG, VG], rowKey func(key K, value V) (KG, bool), join func(key K, value V, row VG) O, opts ...Option) *Stream[K, O] {
+	return JoinGlobal(s, g, rowKey, join, opts...)
+}
+
+// LeftJoinGlobal is the function [LeftJoinGlobal].
+func (s *Stream[K, V]) LeftJoinGlobal[KG, VG, O any](g *GlobalTable[KG, VG], rowKey func(key K, value V) (KG, bool), join func(key K, value V, row *VG) O, opts ...Option) *Stream[K, O] {
+	return LeftJoinGlobal(s, g, rowKey, join, opts...)
+}

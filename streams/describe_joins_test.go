@@ -110,3 +110,35 @@ func describedTableJoins() map[string]func(b *builder) {
 		},
 	}
 }
+
+// describedGlobals holds those of streams with global tables.
+func describedGlobals() map[string]func(b *builder) {
+	global := func(b *builder, topic string, opts ...streams.Option) *streams.GlobalTable[string, string] {
+		return streams.GlobalTableFrom(b, topic, str, str, opts...)
+	}
+	return map[string]func(b *builder){
+		"joinglobal": func(b *builder) {
+			g := global(b, "g")
+			to(streams.JoinGlobal(from(b, "a"), g, byText, both), "out", str)
+		},
+		"joinglobal-left-named": func(b *builder) {
+			g := global(b, "g", store("rows"))
+			to(streams.LeftJoinGlobal(from(b, "a"), g, byText, orRight, named("jn")), "out", str)
+		},
+		"joinglobal-named-table": func(b *builder) {
+			g := global(b, "g", named("gt"))
+			to(streams.JoinGlobal(from(b, "a"), g, byText, both).Peek(look), "out", str)
+		},
+		"joinglobal-two": func(b *builder) {
+			to(from(b, "x"), "y", str)
+			g, h := global(b, "g"), global(b, "h")
+			a := from(b, "a")
+			to(streams.JoinGlobal(a, g, byText, both), "o1", str)
+			streams.GroupByKey(streams.JoinGlobal(rekeyed(a), h, byText, both)).Count()
+		},
+		"joinglobal-alone": func(b *builder) { global(b, "g"); to(from(b, "a"), "out", str) },
+	}
+}
+
+// byText is the value as the key of a row, unless it is empty.
+func byText(_, v string) (string, bool) { return v, v != "" }

@@ -82,6 +82,7 @@ func described() map[string]func(b *builder) {
 	maps.Copy(m, describedMoreWindows())
 	maps.Copy(m, describedSuppressions())
 	maps.Copy(m, describedCogroups())
+	maps.Copy(m, describedGlobals())
 	m["numbers-stateless"] = numbersStateless
 	m["numbers-state"] = numbersState
 	return m

@@ -92,6 +92,11 @@ func (h *home) task(id processor.TaskID) string { return filepath.Join(h.dir, id
 // Open implements runtime.Databases.
 func (h *home) Open(id processor.TaskID) (statestore.DB, error) { return h.engine.Open(h.task(id)) }
 
+// openGlobal opens the database of the global tables.
+func (h *home) openGlobal() (statestore.DB, error) {
+	return h.engine.Open(filepath.Join(h.dir, "global"))
+}
+
 // Wipe implements runtime.Databases.
 func (h *home) Wipe(id processor.TaskID) error { return h.fs.RemoveAll(h.task(id)) }
 

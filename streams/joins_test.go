@@ -65,6 +65,12 @@ func operatorsOfJoins() map[string]func(b *builder) {
 		"leftjointable": func(b *builder) {
 			to(streams.LeftJoinTable(from(b, "s"), streams.TableFrom(b, "t", str, str), orRight), "out", str)
 		},
+		"joinglobal": func(b *builder) {
+			to(streams.JoinGlobal(from(b, "s"), streams.GlobalTableFrom(b, "g", str, str), byText, both), "out", str)
+		},
+		"leftjoinglobal": func(b *builder) {
+			to(streams.LeftJoinGlobal(from(b, "s"), streams.GlobalTableFrom(b, "g", str, str), byText, orRight), "out", str)
+		},
 		"jointable-windowed": func(b *builder) {
 			w := streams.Tumbling(10 * time.Millisecond)
 			counts := streams.GroupByKey(from(b, "t")).WindowedBy(w).Count(streams.NoCache())

@@ -107,6 +107,8 @@ type Host interface {
 	// Store returns the open store of that name; it is an error to ask for a
 	// store that the sub-topology does not have.
 	Store(name string) (statestore.Store, error)
+	// Global returns the rows of a global table, for this task alone.
+	Global(store string) (GlobalRows, error)
 	// Send hands one record to the producer. It does not wait for the broker;
 	// the error of an earlier record may come back here or at the next commit.
 	Send(o Outgoing) error
@@ -137,6 +139,14 @@ type Host interface {
 	Drop(reason string)
 	// Logger returns the logger of the task.
 	Logger() *slog.Logger
+}
+
+// GlobalRows are the rows of a global table as its topic has them. They change
+// while a task reads them: each read sees the latest.
+type GlobalRows interface {
+	// Get appends the value of a key to dst and returns its time in
+	// milliseconds.
+	Get(dst, key []byte) (value []byte, at int64, ok bool, err error)
 }
 
 // Task is one instance of a sub-topology.

@@ -35,7 +35,7 @@ func rigs() map[string]func(*testCase) (*rig, error) {
 		"ssjoin":      ssJoinRig,
 		"selfjoin":    selfJoinRig,
 		"stjoin":      stJoinRig,
-		"gtjoin":      nil,
+		"gtjoin":      gtJoinRig,
 		"ttjoin":      nil,
 		"fkjoin":      nil,
 		"timewin":     timeWinRig,

@@ -34,6 +34,9 @@ type Driver struct {
 	parts   []*part
 	readers map[string]*part               // by topic, under the name that messages carry
 	private map[string][]processor.Message // internal topics: all that went there
+	global  *runtime.GlobalTables          // nil if there are none
+	globals map[string]bool                // topics of global tables
+	rows    statestore.DB                  // of the global tables
 	offsets map[string]int64               // of the next record of each source topic
 	loop    []processor.Message            // records on their way to a source
 	sent    []processor.Message            // records in user topics that were not drained
@@ -72,8 +75,19 @@ func New(t *streams.Topology, opts ...Option) (*Driver, error) {
 		f(d)
 	}
 	g := t.Graph()
+	var err error
+	if d.rows, err = statestore.Memory().Open(""); err != nil {
+		return nil, err
+	}
+	d.global, d.globals = runtime.NewGlobalTables(g, d.rows), map[string]bool{}
+	for _, table := range g.Globals() {
+		d.globals[table.Topic] = true
+	}
 	for i := range g.Subtopologies {
 		sub := &g.Subtopologies[i]
+		if sub.Global != nil {
+			continue
+		}
 		p := &part{sub: sub}
 		d.parts = append(d.parts, p)
 		for _, topic := range sub.SourceTopics(d.app) {
@@ -103,6 +117,7 @@ func (d *Driver) start(t *streams.Topology, p *part) error {
 		ApplicationID: d.app,
 		Disk:          p.db,
 		Memory:        p.db,
+		Globals:       d.global,
 		Collector:     collector{d},
 		Now:           func() time.Time { return d.now },
 		OnError:       d.decide,
@@ -134,17 +149,31 @@ func (d *Driver) Close() error {
 		}
 	}
 	d.parts = nil
+	if d.rows != nil {
+		errs = append(errs, d.rows.Close())
+		d.rows = nil
+	}
 	return errors.Join(errs...)
 }
 
 // PipeMessage pushes one record in bytes into its topic and processes all that
 // follows from it. Its partition and offset are the driver's to choose.
 func (d *Driver) PipeMessage(m processor.Message) error {
+	if d.globals[m.Topic] {
+		d.err = errors.Join(d.err, d.update(m))
+		return d.err
+	}
 	if d.readers[m.Topic] == nil {
 		return fmt.Errorf("no source reads topic %s", m.Topic)
 	}
 	d.loop = append(d.loop, m)
 	return d.settle()
+}
+
+// update puts a record into its global table.
+func (d *Driver) update(m processor.Message) error {
+	d.offsets[m.Topic]++
+	return d.global.Apply([]processor.Message{m}, m.Topic, d.offsets[m.Topic])
 }
 
 // AdvanceWallClock moves the wall clock and fires what was scheduled on it: once
@@ -230,6 +259,9 @@ func (d collector) Send(o *processor.Outgoing) error {
 		d.private[m.Topic] = append(d.private[m.Topic], m)
 	} else {
 		d.sent = append(d.sent, m)
+	}
+	if d.globals[m.Topic] {
+		return d.update(m)
 	}
 	if d.readers[m.Topic] != nil {
 		d.loop = append(d.loop, m)

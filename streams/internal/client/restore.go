@@ -18,35 +18,59 @@ type restorer struct {
 	reading map[runtime.TP]bool
 }
 
-// Restore implements runtime.Log.
-func (w *Worker) Restore(from map[runtime.TP]int64) error {
-	if w.restore == nil {
-		opts := []kgo.Opt{
-			kgo.WithContext(w.cl.Context()),
-			kgo.SeedBrokers(w.o.Brokers...),
-			kgo.ClientID(w.o.ClientID + "-restore"),
-			kgo.WithLogger(w.kgoLog),
-			kgo.KeepControlRecords(),
-			kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		}
-		if w.transactional() {
-			opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
-		}
-		cl, err := kgo.NewClient(append(opts, w.o.Extra...)...)
-		if err != nil {
-			return fmt.Errorf("kafka client: %w", err)
-		}
-		w.restore = &restorer{cl: cl, reading: map[runtime.TP]bool{}}
+// newRestorer makes the client of a restorer, whose id is that of o with a
+// suffix.
+func newRestorer(ctx context.Context, o *Options, suffix string) (*restorer, error) {
+	opts := []kgo.Opt{
+		kgo.WithContext(ctx),
+		kgo.SeedBrokers(o.Brokers...),
+		kgo.ClientID(o.ClientID + suffix),
+		kgo.WithLogger(newLogger(ctx, o.Logger)),
+		kgo.KeepControlRecords(),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 	}
+	if o.TransactionalID != "" {
+		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	}
+	cl, err := kgo.NewClient(append(opts, o.Extra...)...)
+	if err != nil {
+		return nil, fmt.Errorf("kafka client: %w", err)
+	}
+	return &restorer{cl: cl, reading: map[runtime.TP]bool{}}, nil
+}
+
+func (r *restorer) begin(from map[runtime.TP]int64) {
 	offsets := map[string]map[int32]kgo.Offset{}
 	for tp, at := range from {
 		if offsets[tp.Topic] == nil {
 			offsets[tp.Topic] = map[int32]kgo.Offset{}
 		}
 		offsets[tp.Topic][tp.Partition] = kgo.NewOffset().At(at)
-		w.restore.reading[tp] = true
+		r.reading[tp] = true
 	}
-	w.restore.cl.AddConsumePartitions(offsets)
+	r.cl.AddConsumePartitions(offsets)
+}
+
+func (r *restorer) poll(ctx context.Context, wait time.Duration, limit int) ([]runtime.Fetched, error) {
+	fetches := poll(ctx, r.cl, wait, limit)
+	for _, e := range fetches.Errors() {
+		if errors.Is(e.Err, context.DeadlineExceeded) || errors.Is(e.Err, context.Canceled) {
+			continue
+		}
+		return nil, classify(fmt.Errorf("read %s-%d: %w", e.Topic, e.Partition, e.Err))
+	}
+	return r.polled.convert(fetches), nil
+}
+
+// Restore implements runtime.Log.
+func (w *Worker) Restore(from map[runtime.TP]int64) error {
+	if w.restore == nil {
+		var err error
+		if w.restore, err = newRestorer(w.cl.Context(), &w.o, "-restore"); err != nil {
+			return err
+		}
+	}
+	w.restore.begin(from)
 	return nil
 }
 
@@ -55,14 +79,7 @@ func (w *Worker) Restored(ctx context.Context, wait time.Duration, limit int) ([
 	if w.restore == nil {
 		return nil, nil
 	}
-	fetches := poll(ctx, w.restore.cl, wait, limit)
-	for _, e := range fetches.Errors() {
-		if errors.Is(e.Err, context.DeadlineExceeded) || errors.Is(e.Err, context.Canceled) {
-			continue
-		}
-		return nil, classify(fmt.Errorf("changelog %s-%d: %w", e.Topic, e.Partition, e.Err))
-	}
-	return w.restore.polled.convert(fetches), nil
+	return w.restore.poll(ctx, wait, limit)
 }
 
 // EndRestore implements runtime.Log.

@@ -15,7 +15,8 @@ type Builder struct {
 	repartitions map[string]Repartition
 	readers      map[string]string // topic → source node
 	copartitions []Copartition
-	nullKeys     map[string]bool // nodes that make something of records without a key
+	globals      map[string]Global // by the node that keeps the rows
+	nullKeys     map[string]bool   // nodes that make something of records without a key
 }
 
 // NewBuilder returns an empty builder.
@@ -26,6 +27,7 @@ func NewBuilder() *Builder {
 		repartitions: map[string]Repartition{},
 		readers:      map[string]string{},
 		nullKeys:     map[string]bool{},
+		globals:      map[string]Global{},
 	}
 }
 
@@ -119,6 +121,22 @@ func (b *Builder) Copartition(by string, nodes ...string) {
 	b.copartitions = append(b.copartitions, c)
 }
 
+// AddGlobal adds a global table: the node that reads its topic and the one that
+// keeps the rows.
+func (b *Builder) AddGlobal(source, table string, g Global) error {
+	if err := b.AddStore(Store{Name: g.Store}); err != nil {
+		return err
+	}
+	if err := b.AddSource(source, g.Topic); err != nil {
+		return err
+	}
+	if err := b.add(Node{Name: table, Kind: Processor, Parents: []string{source}, Stores: []string{g.Store}}); err != nil {
+		return err
+	}
+	b.globals[table] = g
+	return nil
+}
+
 // TakeNullKeys says that a node makes something of records without a key.
 func (b *Builder) TakeNullKeys(node string) { b.nullKeys[node] = true }
 
@@ -205,6 +223,9 @@ func (b *Builder) cut(id int, names []string) Subtopology {
 	stores := map[string]bool{}
 	for _, name := range names {
 		n := b.nodes[name]
+		if g, ok := b.globals[name]; ok {
+			s.Global = &g
+		}
 		s.Nodes = append(s.Nodes, Node{
 			Name: n.Name, Kind: n.Kind, Topics: slices.Clone(n.Topics), Stores: slices.Clone(n.Stores),
 			Parents: slices.Clone(n.Parents), Children: slices.Clone(n.Children),
@@ -220,6 +241,9 @@ func (b *Builder) cut(id int, names []string) Subtopology {
 		}
 	}
 	order(s.Nodes)
+	if s.Global != nil {
+		return Subtopology{ID: id, Nodes: s.Nodes, Global: s.Global}
+	}
 	slices.Sort(s.Sources)
 	slices.Sort(s.Sinks)
 	s.Sinks = slices.Compact(s.Sinks)

@@ -13,11 +13,17 @@ func (t *Topology) Describe() string {
 	b.WriteString("Topologies:\n ")
 	for i := range t.Subtopologies {
 		s := &t.Subtopologies[i]
-		b.WriteString("  Sub-topology: " + strconv.Itoa(s.ID) + "\n")
+		b.WriteString("  Sub-topology: " + strconv.Itoa(s.ID))
+		if s.Global != nil {
+			b.WriteString(" for global store (will not generate tasks)")
+		}
+		b.WriteString("\n")
 		for j := range s.Nodes {
 			s.Nodes[j].describe(&b)
 		}
-		b.WriteString("\n")
+		if s.Global == nil {
+			b.WriteString("\n")
+		}
 	}
 	return b.String()
 }

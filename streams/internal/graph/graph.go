@@ -81,6 +81,13 @@ type Subtopology struct {
 	Outlets      []string      // internal topics written, sorted, without the application id
 	Stores       []Store       // sorted by name
 	Copartitions []Copartition // in the order in which they were demanded
+	Global       *Global       // what the part is if it has no tasks; then it has nodes and nothing else
+}
+
+// Global is a global table: every instance reads its whole topic.
+type Global struct {
+	Topic string
+	Store string
 }
 
 // Copartition is a demand of equal partition counts, made by an operator where
@@ -164,7 +171,18 @@ func (s *Subtopology) Store(name string) (Store, bool) {
 	return Store{}, false
 }
 
-// Sources returns every user topic that the topology reads, sorted, each once.
+// Globals returns the global tables, in the order in which they were added.
+func (t *Topology) Globals() []Global {
+	var list []Global
+	for i := range t.Subtopologies {
+		if g := t.Subtopologies[i].Global; g != nil {
+			list = append(list, *g)
+		}
+	}
+	return list
+}
+
+// Sources returns every user topic that tasks of the topology read, sorted, each once.
 func (t *Topology) Sources() []string {
 	var topics []string
 	for i := range t.Subtopologies {

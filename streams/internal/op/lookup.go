@@ -46,3 +46,22 @@ func OpenWindowRows[K, V any](e *Env, s State[K, V]) (Lookup[serde.Windowed[K], 
 	}
 	return func(key serde.Windowed[K], _ int64) (V, int64, bool, error) { return w.Get(key.Key, key.Start) }, nil
 }
+
+// OpenGlobalRows returns the lookup of a global table.
+func OpenGlobalRows[K, V any](e *Env, store, topic string, key serde.Serde[K], value serde.Serde[V]) (Lookup[K, V], error) {
+	rows, err := e.Global(store)
+	if err != nil {
+		return nil, err
+	}
+	var k, row []byte
+	return func(of K, _ int64) (v V, at int64, ok bool, err error) {
+		if k, err = key.Append(k[:0], topic, of); err != nil {
+			return v, 0, false, err
+		}
+		if row, at, ok, err = rows.Get(row[:0], k); err != nil || !ok {
+			return v, 0, false, err
+		}
+		v, err = value.Decode(topic, row)
+		return v, at, err == nil, err
+	}, nil
+}

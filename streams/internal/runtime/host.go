@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weirstream/weir/statestore"
+	"github.com/weirstream/weir/streams/processor"
 )
 
 // ApplicationID implements processor.Host.
@@ -23,6 +24,9 @@ func (t *Task) Store(name string) (statestore.Store, error) {
 	}
 	return nil, fmt.Errorf("task %s has no store %s", t.id, name)
 }
+
+// Global implements processor.Host.
+func (t *Task) Global(store string) (processor.GlobalRows, error) { return t.o.Globals.Rows(store) }
 
 // Send implements processor.Host.
 func (t *Task) Send(o Outgoing) error {

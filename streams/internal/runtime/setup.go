@@ -29,7 +29,8 @@ type Setup struct {
 	Work         []Work
 	Changelogs   []string          // topics
 	Repartitions []string          // topics
-	TopicIDs     map[string]string // of the changelogs, where the broker has ids
+	Globals      []TP              // what every instance reads whole
+	TopicIDs     map[string]string // of the changelogs and global tables, where the broker has ids
 }
 
 // Prepare checks the source topics and creates the internal topics that are
@@ -68,7 +69,33 @@ func Prepare(ctx context.Context, admin Admin, app string, g *graph.Topology, o 
 		}
 	}
 	s.Work = s.Layout.Work(counts)
-	return s, nil
+	return s, s.globals(ctx, admin, g)
+}
+
+// globals finds the partitions of the global tables.
+func (s *Setup) globals(ctx context.Context, admin Admin, g *graph.Topology) error {
+	var names []string
+	for _, table := range g.Globals() {
+		names = append(names, table.Topic)
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	there, err := admin.Topics(ctx, names)
+	if err != nil {
+		return fmt.Errorf("describe topics of global tables: %w", err)
+	}
+	for _, name := range names {
+		t, ok := there[name]
+		if !ok {
+			return fmt.Errorf("%w: %s", graph.ErrNoTopic, name)
+		}
+		s.TopicIDs[name] = t.ID
+		for p := range t.Partitions {
+			s.Globals = append(s.Globals, TP{name, p})
+		}
+	}
+	return nil
 }
 
 func internal(topics []graph.InternalTopic, overrides map[string]string) []Topic {

@@ -236,7 +236,7 @@ func (w *Worker) tryOpen(s *slot) error {
 	}
 	s.task, err = NewTask(w.o.Program, s.id, TaskOptions{
 		ApplicationID: w.o.ApplicationID, Sources: topics, Disk: s.disk, Memory: s.memory,
-		TopicIDs: w.o.Setup.TopicIDs, Collector: w.kafka, Now: time.Now, Logger: w.log,
+		TopicIDs: w.o.Setup.TopicIDs, Globals: w.o.Globals, Collector: w.kafka, Now: time.Now, Logger: w.log,
 		OnError: w.o.OnError, OnDrop: w.o.OnDrop, EmitInterval: emitInterval, Wait: true,
 	})
 	return err

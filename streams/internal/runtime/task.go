@@ -21,6 +21,7 @@ type TaskOptions struct {
 	Disk          statestore.DB     // of the persistent stores; stays the caller's
 	Memory        statestore.DB     // of the others; stays the caller's
 	TopicIDs      map[string]string // of the changelogs, to tell a topic that was deleted and made again; nil leaves that out
+	Globals       *GlobalTables     // nil if the topology has none
 	Collector     Collector
 	Now           func() time.Time // the wall clock; nil is one that stands at the epoch
 	Logger        *slog.Logger     // nil discards

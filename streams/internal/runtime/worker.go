@@ -31,6 +31,7 @@ type WorkerOptions struct {
 	Program       Program
 	Setup         *Setup
 	Databases     Databases
+	Globals       *GlobalTables // nil if the topology has none
 	Dial          func(ctx context.Context, r Rebalancer) (Log, error)
 
 	CommitInterval time.Duration
