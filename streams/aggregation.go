@@ -75,7 +75,7 @@ func (k kind[K, KR, A, R]) table(b *Builder, o *options, out *flow[KR, op.Change
 	if k.closes.end != nil {
 		b.closes[out.name] = k.closes
 	}
-	rows := kept(state.Store, &state.Old, func(e *op.Env) (op.Lookup[KR, A], error) { return k.view(e, *state) })
+	rows := kept(state.Store, &state.Old, func(a *assembly) (op.Lookup[KR, A], error) { return k.view(a.env, *state) })
 	rows.versioned = o.has(setVersioned)
 	return &Table[KR, A]{b: b, out: out, key: k.key(state.Key), value: state.Value, view: rows}
 }

@@ -83,6 +83,7 @@ func described() map[string]func(b *builder) {
 	maps.Copy(m, describedSuppressions())
 	maps.Copy(m, describedCogroups())
 	maps.Copy(m, describedGlobals())
+	maps.Copy(m, describedTables())
 	m["numbers-stateless"] = numbersStateless
 	m["numbers-state"] = numbersState
 	return m

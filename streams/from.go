@@ -120,7 +120,7 @@ func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value ser
 	}
 	return &Table[K, V]{b: b, out: out, key: key, value: value, view: view[K, V]{
 		keep:      keep,
-		open:      func(e *op.Env) (op.Lookup[K, V], error) { return op.OpenRows(e, state) },
+		open:      func(a *assembly) (op.Lookup[K, V], error) { return op.OpenRows(a.env, state) },
 		versioned: o.has(setVersioned),
 		tell: func(reader *step, force bool) bool {
 			if state.Store == "" && !force {

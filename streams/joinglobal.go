@@ -91,8 +91,8 @@ func joinGlobal[K, V, KG, VG, O any](s *Stream[K, V], g *GlobalTable[KG, VG], ro
 		Operator: st.name, Both: f.both, Alone: f.alone,
 		Key: func(r *processor.Record[K, V]) (KG, bool) { return rowKey(r.Key, r.Value) },
 	}
-	rows := func(e *op.Env) (op.Lookup[KG, VG], error) {
-		return op.OpenGlobalRows(e, g.store, g.topic, g.key, g.value)
+	rows := func(a *assembly) (op.Lookup[KG, VG], error) {
+		return op.OpenGlobalRows(a.env, g.store, g.topic, g.key, g.value)
 	}
 	return lookUp(s, join, view[KG, VG]{open: rows}, s.rekeyed)
 }

@@ -88,7 +88,7 @@ func lookUp[K, V, KT, VT, O any](s *Stream[K, V], join op.RowJoin[K, V, KT, VT, 
 		if err != nil {
 			return nil, err
 		}
-		rows, err := v.open(a.env)
+		rows, err := v.open(a)
 		if err != nil {
 			return nil, err
 		}

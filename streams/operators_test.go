@@ -25,6 +25,7 @@ import (
 func TestOperators(t *testing.T) {
 	topologies := operators()
 	maps.Copy(topologies, windowOperators())
+	maps.Copy(topologies, tableOperators())
 	datadriven.Walk(t, "testdata/operators", func(t *testing.T, path string) {
 		var d *streamstest.Driver
 		var skipped []string

@@ -109,12 +109,12 @@ func (t *Table[K, V]) Suppress(s Suppressed, opts ...Option) *Table[K, V] {
 	})
 	rows := view[K, V]{
 		keep: func(reader *step) []string { return append(t.view.keep(reader), store) },
-		open: func(e *op.Env) (op.Lookup[K, V], error) {
-			parent, err := t.view.open(e)
+		open: func(a *assembly) (op.Lookup[K, V], error) {
+			parent, err := t.view.open(a)
 			if err != nil {
 				return nil, err
 			}
-			return op.SuppressRows(e, state, parent)
+			return op.SuppressRows(a.env, state, parent)
 		},
 		tell: t.view.tell,
 	}

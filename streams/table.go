@@ -19,7 +19,7 @@ type view[K, V any] struct {
 	// keep makes sure that the rows are stored, and returns the stores that a
 	// reader is to be connected to.
 	keep func(reader *step) []string
-	open func(e *op.Env) (op.Lookup[K, V], error)
+	open func(a *assembly) (op.Lookup[K, V], error)
 	// tell asks the changes to carry the old values. With force the rows are kept
 	// if that takes it. It reports whether the changes do.
 	tell      func(reader *step, force bool) bool
@@ -28,7 +28,7 @@ type view[K, V any] struct {
 
 // kept is the view of a table whose rows are always stored. old is set if the
 // changes are to carry the old values.
-func kept[K, V any](store string, old *bool, open func(*op.Env) (op.Lookup[K, V], error)) view[K, V] {
+func kept[K, V any](store string, old *bool, open func(*assembly) (op.Lookup[K, V], error)) view[K, V] {
 	return view[K, V]{
 		keep: func(*step) []string { return []string{store} },
 		open: open,
@@ -62,4 +62,13 @@ func (t *Table[K, V]) ToStream(opts ...Option) *Stream[K, V] {
 		return op.ToStream(next), nil
 	})
 	return &Stream[K, V]{b: t.b, out: out, key: t.key, value: t.value}
+}
+
+// ToStreamBy is [Table.ToStream] with another key for each record. The keys count
+// as changed. Options: [Named], of the first of its two operators.
+//
+//	table       --a:1----b:5----a:2-->
+//	ToStreamBy  --(1,1)--(5,5)--(2,2)-->   (the value)
+func ToStreamBy[K, V, K2 any](t *Table[K, V], f func(key K, value V) K2, opts ...Option) *Stream[K2, V] {
+	return SelectKey(t.ToStream(opts...), f)
 }

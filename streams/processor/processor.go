@@ -183,6 +183,30 @@ type Stores interface {
 	ApplicationID() string
 }
 
+// RowTransformer makes the value of each row of a table. Each task has its own
+// and calls it from one goroutine.
+type RowTransformer[K, V, V2 any] interface {
+	// Init is called once, before the first row.
+	Init(ctx RowContext) error
+	// Transform returns the value of a key, and whether it has one; with ok false
+	// the row that it is made from is gone.
+	Transform(key K, value V, ok bool) (V2, bool, error)
+	// Close is called once, after the last row.
+	Close() error
+}
+
+// RowContext is what a [RowTransformer] sees of its task: it can forward nothing.
+type RowContext interface {
+	Stores
+	// TaskID returns the id of the task.
+	TaskID() TaskID
+	// StreamTime returns the largest timestamp that the task has processed, in
+	// milliseconds, and -1 before the first.
+	StreamTime() int64
+	// Logger returns the logger of the task.
+	Logger() *slog.Logger
+}
+
 // Context is what a [Processor] sees of its task. It is used from the goroutine
 // that calls the processor, and from the functions that it schedules.
 type Context[K, V any] interface {

@@ -36,13 +36,13 @@ func rigs() map[string]func(*testCase) (*rig, error) {
 		"selfjoin":    selfJoinRig,
 		"stjoin":      stJoinRig,
 		"gtjoin":      gtJoinRig,
-		"ttjoin":      nil,
+		"ttjoin":      ttJoinRig,
 		"fkjoin":      nil,
 		"timewin":     timeWinRig,
 		"slidewin":    slideWinRig,
 		"sesswin":     sessWinRig,
 		"winsuppress": winSuppressRig,
-		"ktagg":       nil,
+		"ktagg":       ktAggRig,
 		"cogroup":     cogroupRig,
 	}
 }

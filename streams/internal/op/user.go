@@ -71,3 +71,35 @@ func (c userContext[K, V]) Store(name string) (statestore.Store, error) {
 	}
 	return c.Host.Store(name)
 }
+
+// Transform runs a row transformer of the user.
+type Transform[K, V, V2 any] struct {
+	e      *Env
+	name   string
+	stores []string
+	t      processor.RowTransformer[K, V, V2]
+}
+
+// NewTransform returns the runner of t, which may open only these stores.
+func NewTransform[K, V, V2 any](e *Env, name string, stores []string, t processor.RowTransformer[K, V, V2]) *Transform[K, V, V2] {
+	return &Transform[K, V, V2]{e: e, name: name, stores: stores, t: t}
+}
+
+// Init initialises the transformer.
+func (r *Transform[K, V, V2]) Init() error {
+	r.e.Enter(r.name)
+	return fail(r.name, processor.Process, r.t.Init(userContext[K, V2]{Env: r.e, name: r.name, stores: r.stores}))
+}
+
+// Each is an [Each].
+func (r *Transform[K, V, V2]) Each(key K, value V, ok bool) (V2, bool, error) {
+	r.e.Enter(r.name)
+	v, ok, err := r.t.Transform(key, value, ok)
+	return v, ok, fail(r.name, processor.Process, err)
+}
+
+// Close closes the transformer.
+func (r *Transform[K, V, V2]) Close() error {
+	r.e.Enter(r.name)
+	return fail(r.name, processor.Process, r.t.Close())
+}

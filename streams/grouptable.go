@@ -1,0 +1,151 @@
+package streams
+
+import (
+	"fmt"
+
+	"github.com/weirstream/weir/streams/internal/graph"
+	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/serde"
+)
+
+// GroupedTable is a table on its way to an aggregation: all rows of a group meet
+// in one task. Using it twice with a name shares the repartition topic.
+type GroupedTable[K, V any] struct {
+	b     *Builder
+	out   *flow[K, op.Swap[V]] // nil after a mistake
+	key   serde.Serde[K]
+	value serde.Serde[V]
+	name  string               // of the repartition topic, "" to name it after the store
+	moved *flow[K, op.Swap[V]] // behind the topic of that name
+}
+
+func (g *GroupedTable[K, V]) failed() bool { return g == nil || g.out == nil }
+
+// GroupTableBy groups the rows of a table by a new key, with a new value. They go
+// through a repartition topic, which says what leaves a group and what enters
+// one, in one message if the row stays in its group (KIP-904). The rows of t are
+// kept in a store. Options: [Named].
+//
+//	table         --a:x------b:x------a:y------------->
+//	GroupTableBy  --x:+(a)---x:+(b)---x:-(a)--y:+(a)-->   (value, key)
+func GroupTableBy[K, V, K2, V2 any](t *Table[K, V], f func(key K, value V) (K2, V2), key serde.Serde[K2], value serde.Serde[V2], opts ...Option) *GroupedTable[K2, V2] {
+	if t.failed() {
+		return &GroupedTable[K2, V2]{}
+	}
+	st := t.b.next("KTABLE-SELECT", collect(opts), setName)
+	st.need(f != nil, "the function is nil")
+	st.need(key != nil && value != nil, "a serde is nil")
+	st.processor(t.out.name)
+	if !st.bad {
+		t.view.tell(st, true)
+	}
+	if st.bad {
+		return &GroupedTable[K2, V2]{}
+	}
+	out := &flow[K2, op.Swap[V2]]{name: st.name}
+	t.out.then(func(a *assembly) (op.Next[K, op.Change[V]], error) {
+		next, err := out.build(a)
+		if err != nil {
+			return nil, err
+		}
+		return op.Regroup(a.env, st.name, f, key, t.view.versioned, next), nil
+	})
+	return &GroupedTable[K2, V2]{b: t.b, out: out, key: key, value: value, name: st.o.name}
+}
+
+// regroup is what differs between aggregations of a grouped table.
+type regroup[K, V, A any] struct {
+	prefix  string
+	nilFunc bool
+	value   serde.Serde[A]
+	how     op.Regrouped[K, V, A]
+}
+
+// aggregateTable adds an aggregation behind g. Kafka Streams' order of numbering
+// is store, sink, source, operator.
+func aggregateTable[K, V, A any](g *GroupedTable[K, V], r regroup[K, V, A], opts []Option) *Table[K, A] {
+	if g.failed() {
+		return &Table[K, A]{}
+	}
+	b, o := g.b, collect(opts)
+	store, given := o.store, o.has(setStore)
+	if !given {
+		store = b.generate("KTABLE-AGGREGATE-STATE-STORE") // of reductions too
+	}
+	sink, src := b.generate("KSTREAM-SINK"), b.generate("KSTREAM-SOURCE")
+	st := b.next(r.prefix, o, setName|setTable)
+	if o.has(setName) {
+		sink, src = o.name+"-sink", o.name+"-source"
+	}
+	st.need(!r.nilFunc, "the function is nil")
+	if b.requireNames && !given {
+		st.check(fmt.Errorf("%w: of the store; give one with Store", ErrUnnamed))
+	}
+	value, err := pick(o.value, r.value)
+	st.check(err)
+	in := g.moved
+	if in == nil {
+		in = g.reroute(st, sink, src, store, given)
+	}
+	if st.bad {
+		return &Table[K, A]{}
+	}
+	st.processor(in.name)
+	st.keepIn(store)
+	if st.bad {
+		return &Table[K, A]{}
+	}
+	out := &flow[K, op.Change[A]]{name: st.name}
+	state := &op.State[K, A]{Operator: st.name, Store: store, Key: g.key, Value: value}
+	in.then(func(a *assembly) (op.Next[K, op.Swap[V]], error) {
+		next, err := out.build(a)
+		if err != nil {
+			return nil, err
+		}
+		return op.AggregateSwaps(a.env, *state, r.how, next)
+	})
+	return &Table[K, A]{b: b, out: out, key: g.key, value: value, view: stored(st, state, view[K, A]{})}
+}
+
+// reroute puts the repartition topic of a grouping behind it, which is named
+// after the store if the grouping has no name.
+func (g *GroupedTable[K, V]) reroute(st *step, sink, src, store string, given bool) *flow[K, op.Swap[V]] {
+	topic := store + "-repartition"
+	if g.name != "" {
+		topic = g.name + "-repartition"
+	}
+	if st.b.requireNames && !given && g.name == "" {
+		st.check(fmt.Errorf("%w: of the repartition topic; give one with Named", ErrUnnamed))
+	}
+	in := through(st, g.out, topic, sink, src, g.key, op.SwapSerde(g.value))
+	if g.name != "" {
+		g.moved = in
+	}
+	return in
+}
+
+// through sends a flow through a repartition topic, by the nodes of these names.
+func through[K, V any](st *step, from *flow[K, V], topic, sink, src string, key serde.Serde[K], value serde.Serde[V]) *flow[K, V] {
+	if st.bad {
+		return nil
+	}
+	b := st.b
+	for _, err := range []error{
+		b.graph.AddRepartition(graph.Repartition{Name: topic}),
+		b.graph.AddSink(sink, topic, from.name),
+		b.graph.AddSource(src, topic),
+	} {
+		if err != nil {
+			st.check(fmt.Errorf("%w: %w", ErrDuplicate, err))
+			return nil
+		}
+	}
+	from.then(func(a *assembly) (op.Next[K, V], error) {
+		name := graph.RepartitionTopic(a.env.ApplicationID(), topic)
+		return op.Sink(a.env, sink, name, key, value), nil
+	})
+	b.sources[topic] = &source{name: src, topic: topic, internal: true}
+	out := &flow[K, V]{name: src}
+	feed(b.sources[topic], out, key, value)
+	return out
+}
