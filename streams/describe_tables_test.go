@@ -21,6 +21,8 @@ func leftOr(_, l string, _ *string) string { return l }
 
 func either(_ string, l, _ *string) string { return orEmpty(l) }
 
+func pointed(_, v string) (string, bool) { return v, true }
+
 func orEmpty(s *string) string {
 	if s == nil {
 		return ""
@@ -65,6 +67,18 @@ func describedTables() map[string]func(b *builder) {
 		"table-join-derived": func(b *builder) {
 			l, r := tables(b, "l").Filter(yes), streams.MapTableValues(tables(b, "r"), value)
 			out(streams.JoinTables(streams.JoinTables(l, r, left), tables(b, "o"), left), "out", str)
+		},
+		"table-fkjoin": func(b *builder) {
+			out(streams.JoinForeign(tables(b, "l"), tables(b, "r"), pointed, left), "out", str)
+		},
+		"table-fkjoin-plain": func(b *builder) {
+			out(streams.LeftJoinForeign(tables(b, "l"), tables(b, "r"), pointed, leftOr), "out", str)
+		},
+		"table-fkjoin-named": func(b *builder) {
+			out(streams.LeftJoinForeign(tables(b, "l", store("ls")), tables(b, "r", store("rs")), pointed, leftOr, named("fk"), store("js")), "out", str)
+		},
+		"table-fkjoin-grouped": func(b *builder) {
+			out(groups(streams.JoinForeign(tables(b, "l"), tables(b, "r"), pointed, left)).Count(), "out", i64)
 		},
 		"table-transform": func(b *builder) { out(streams.TransformTableValues(tables(b, "in"), sameRows), "out", str) },
 	}

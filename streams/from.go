@@ -92,36 +92,38 @@ func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value ser
 	}
 	s.source(topic, sourceName, true)
 	s.processor(sourceName)
-	if o.has(setStore) {
-		s.addStore(s.o.keyValue(o.store))
-		s.connect(o.store)
-	}
+	s.keepIn(o.store)
 	if s.bad {
 		return &Table[K, V]{}
 	}
-	in, out := &flow[K, V]{name: sourceName}, &flow[K, op.Change[V]]{name: s.name}
+	in := &flow[K, V]{name: sourceName}
 	feed(b.sources[topic], in, key, value)
-	state := op.State[K, V]{Operator: s.name, Store: o.store, Key: key, Value: value}
+	return tableOf(s, in, &op.State[K, V]{Operator: s.name, Store: o.store, Key: key, Value: value}, generated)
+}
+
+// tableOf makes a table of the latest value of each key of a flow. Without a
+// store it gets one, under the generated name, when somebody has to read it.
+func tableOf[K, V any](s *step, in *flow[K, V], state *op.State[K, V], generated string) *Table[K, V] {
+	out := &flow[K, op.Change[V]]{name: s.name}
 	in.then(func(a *assembly) (op.Next[K, V], error) {
 		next, err := out.build(a)
 		if err != nil {
 			return nil, err
 		}
-		return op.Table(a.env, state, next)
+		return op.Table(a.env, *state, next)
 	})
 	keep := func(reader *step) []string {
 		if state.Store == "" {
-			reader.need(!b.requireNames, "%w: of the store of table %s; give one with Store", ErrUnnamed, s.name)
+			reader.need(!s.b.requireNames, "%w: of the store of table %s; give one with Store", ErrUnnamed, s.name)
 			state.Store = generated
-			s.addStore(o.keyValue(generated))
-			s.connect(generated)
+			s.keepIn(generated)
 		}
 		return []string{state.Store}
 	}
-	return &Table[K, V]{b: b, out: out, key: key, value: value, view: view[K, V]{
+	return &Table[K, V]{b: s.b, out: out, key: state.Key, value: state.Value, view: view[K, V]{
 		keep:      keep,
-		open:      func(a *assembly) (op.Lookup[K, V], error) { return op.OpenRows(a.env, state) },
-		versioned: o.has(setVersioned),
+		open:      func(a *assembly) (op.Lookup[K, V], error) { return op.OpenRows(a.env, *state) },
+		versioned: s.o.has(setVersioned),
 		tell: func(reader *step, force bool) bool {
 			if state.Store == "" && !force {
 				return false

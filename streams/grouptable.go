@@ -117,23 +117,35 @@ func (g *GroupedTable[K, V]) reroute(st *step, sink, src, store string, given bo
 	if st.b.requireNames && !given && g.name == "" {
 		st.check(fmt.Errorf("%w: of the repartition topic; give one with Named", ErrUnnamed))
 	}
-	in := through(st, g.out, topic, sink, src, g.key, op.SwapSerde(g.value))
+	in := through(st, g.out, hop[K, op.Swap[V]]{
+		topic: topic, sink: sink, source: src, parents: []string{g.out.name}, key: g.key, value: op.SwapSerde(g.value),
+	})
 	if g.name != "" {
 		g.moved = in
 	}
 	return in
 }
 
-// through sends a flow through a repartition topic, by the nodes of these names.
-func through[K, V any](st *step, from *flow[K, V], topic, sink, src string, key serde.Serde[K], value serde.Serde[V]) *flow[K, V] {
+// hop is a way through an internal topic: the nodes on it, what is written, and
+// to which partition if the key does not decide.
+type hop[K, V any] struct {
+	topic, sink, source string
+	parents             []string
+	key                 serde.Serde[K]
+	value               serde.Serde[V]
+	partition           func(V) int32
+}
+
+// through sends a flow through an internal topic.
+func through[K, V any](st *step, from *flow[K, V], h hop[K, V]) *flow[K, V] {
 	if st.bad {
 		return nil
 	}
 	b := st.b
 	for _, err := range []error{
-		b.graph.AddRepartition(graph.Repartition{Name: topic}),
-		b.graph.AddSink(sink, topic, from.name),
-		b.graph.AddSource(src, topic),
+		b.graph.AddRepartition(graph.Repartition{Name: h.topic}),
+		b.graph.AddSink(h.sink, h.topic, h.parents...),
+		b.graph.AddSource(h.source, h.topic),
 	} {
 		if err != nil {
 			st.check(fmt.Errorf("%w: %w", ErrDuplicate, err))
@@ -141,11 +153,11 @@ func through[K, V any](st *step, from *flow[K, V], topic, sink, src string, key 
 		}
 	}
 	from.then(func(a *assembly) (op.Next[K, V], error) {
-		name := graph.RepartitionTopic(a.env.ApplicationID(), topic)
-		return op.Sink(a.env, sink, name, key, value), nil
+		name := graph.RepartitionTopic(a.env.ApplicationID(), h.topic)
+		return op.SinkAt(a.env, h.sink, name, h.key, h.value, h.partition), nil
 	})
-	b.sources[topic] = &source{name: src, topic: topic, internal: true}
-	out := &flow[K, V]{name: src}
-	feed(b.sources[topic], out, key, value)
+	b.sources[h.topic] = &source{name: h.source, topic: h.topic, internal: true}
+	out := &flow[K, V]{name: h.source}
+	feed(b.sources[h.topic], out, h.key, h.value)
 	return out
 }

@@ -37,7 +37,7 @@ func rigs() map[string]func(*testCase) (*rig, error) {
 		"stjoin":      stJoinRig,
 		"gtjoin":      gtJoinRig,
 		"ttjoin":      ttJoinRig,
-		"fkjoin":      nil,
+		"fkjoin":      fkJoinRig,
 		"timewin":     timeWinRig,
 		"slidewin":    slideWinRig,
 		"sesswin":     sessWinRig,

@@ -45,12 +45,20 @@ type partitioned interface {
 // Sink writes each record to a topic. Its buffers are reused: it allocates only
 // where the serdes do.
 func Sink[K, V any](e *Env, name, topic string, key serde.Serde[K], value serde.Serde[V]) Next[K, V] {
+	return SinkAt(e, name, topic, key, value, nil)
+}
+
+// SinkAt is Sink to the partition that at finds in the value; nil leaves it to the key.
+func SinkAt[K, V any](e *Env, name, topic string, key serde.Serde[K], value serde.Serde[V], at func(V) int32) Next[K, V] {
 	kbuf, vbuf := make([]byte, 0, 64), make([]byte, 0, 256)
 	plain, windowed := key.(partitioned)
 	return func(r processor.Record[K, V]) error {
 		e.Enter(name)
 		o := processor.Outgoing{
 			Topic: topic, Partition: processor.AnyPartition, Timestamp: r.Timestamp, Headers: r.Headers,
+		}
+		if at != nil {
+			o.Partition = at(r.Value)
 		}
 		var err error
 		if !r.NullKey {
