@@ -37,6 +37,7 @@ func rooms() map[string]Room {
 			b + "producer":            {May: []string{b + "record"}, Pure: true},
 			b + "partition":           {May: []string{b + "replica", b + "producer", b + "commitlog", b + "record"}},
 			b + "commitlog":           {May: []string{b + "commitlog/...", b + "record"}},
+			b + "commitlog/aborted":   {May: []string{b + "commitlog/layout"}},
 			b + "commitlog/cleaner":   {May: []string{b + "commitlog/layout", b + "record"}, Pure: true},
 			b + "commitlog/epochs":    {May: []string{b + "commitlog/layout"}},
 			b + "commitlog/layout":    {Pure: true},

@@ -284,6 +284,9 @@ func (l *Log) maxTimestamp(segs []*segmentFile) (found TimeOffset, ok bool, err 
 	if in == nil {
 		return found, false, nil
 	}
+	if at >= in.Next() {
+		l.awaitAppend() // it is written, and about to be published
+	}
 	h, err := in.Log.Acquire(false)
 	if err != nil {
 		return found, false, err
@@ -296,4 +299,10 @@ func (l *Log) maxTimestamp(segs []*segmentFile) (found TimeOffset, ok bool, err 
 		return found, false, err
 	}
 	return l.searchBatch(h, p, func(r record.Record) bool { return r.Timestamp == newest })
+}
+
+// awaitAppend waits for the end of an append that is under way.
+func (l *Log) awaitAppend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 }

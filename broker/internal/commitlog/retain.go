@@ -41,7 +41,7 @@ func (l *Log) raiseStart(to int64) bool {
 	}
 	l.start.Store(to)
 	l.epochs.CutStart(to)
-	l.txns.cutAbortedStart(to)
+	l.txns.CutStart(to)
 	return true
 }
 
@@ -67,7 +67,7 @@ func (l *Log) retain() error {
 	rest := slices.Clone(segs[n:])
 	l.start.Store(max(l.start.Load(), rest[0].Base))
 	l.epochs.CutStart(l.start.Load())
-	l.txns.cutAbortedStart(l.start.Load())
+	l.txns.CutStart(l.start.Load())
 	l.segs.Store(&rest)
 	for _, s := range segs[:n] {
 		if err := l.drop(s, l.config.Load().FileDeleteDelayMs); err != nil {

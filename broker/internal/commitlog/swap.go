@@ -76,7 +76,7 @@ func (l *Log) swap(o *segment.Rewrite, old []*segmentFile, s *segmentFile, abort
 		f.Retire()
 	}
 	l.dir.discard(l.config.Load().FileDeleteDelayMs, trash...)
-	l.txns.replace(s.Base, s.Next(), aborted)
+	l.txns.Replace(s.Base, s.Next(), aborted)
 	l.newFiles = true
 	l.dir.schedule(l)
 	return nil

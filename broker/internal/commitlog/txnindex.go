@@ -8,42 +8,22 @@ import (
 	"math"
 	"os"
 	"slices"
-	"sort"
-	"sync"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/aborted"
 	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/internal/env"
 )
 
-// txnIndex is what a log knows of aborted transactions; they are few, so all are in memory.
+// txnIndex is the aborted transactions of a log.
 type txnIndex struct {
-	mu    sync.RWMutex
-	list  []AbortedTxn // by Last; LastStable never goes down
-	stale int64        // from here on the files are not to be believed, until the follower's first AppendAborted
+	aborted.List
+	stale int64 // from here on the files are not to be believed, until the follower's first AppendAborted
 }
 
 // AbortedIn returns the aborted transactions that have batches in [from, to), by the offset of
 // their markers.
-func (l *Log) AbortedIn(from, to int64) []AbortedTxn {
-	l.txns.mu.RLock()
-	defer l.txns.mu.RUnlock()
-	var out []AbortedTxn
-	for _, t := range l.txns.list[l.txns.at(from):] {
-		if t.First < to {
-			out = append(out, t)
-		}
-		if t.LastStable >= to {
-			break // what is aborted later began at or after that
-		}
-	}
-	return out
-}
-
-// at is the index of the first transaction whose marker lies at or after an offset.
-func (x *txnIndex) at(offset int64) int {
-	return sort.Search(len(x.list), func(i int) bool { return x.list[i].Last >= offset })
-}
+func (l *Log) AbortedIn(from, to int64) []AbortedTxn { return l.txns.In(from, to) }
 
 // AppendAborted notes aborted transactions, in the order of their markers, after the markers were
 // appended. Those that are known already are passed over. The next sync makes them durable. After a
@@ -62,7 +42,7 @@ func (l *Log) AppendAborted(txns ...AbortedTxn) error {
 		return nil
 	}
 	for _, t := range txns {
-		if l.txns.knows(t.Last) {
+		if l.txns.Knows(t.Last) {
 			continue
 		}
 		if err := l.writeAborted(t); err != nil {
@@ -76,25 +56,17 @@ func (l *Log) AppendAborted(txns ...AbortedTxn) error {
 // are stale. Each file is replaced at once, so that a crash leaves the old one to be found out again.
 func (l *Log) rebuildAborted(found []AbortedTxn) error {
 	stale := l.txns.stale
-	list := slices.Clone(l.txns.list)
+	l.txns.CutEnd(stale)
 	for _, t := range found {
 		if t.Last >= stale {
-			list = append(list, t)
+			l.txns.Add(t)
 		}
 	}
-	l.txns.mu.Lock()
-	l.txns.list = list
-	l.txns.mu.Unlock()
 	for _, s := range *l.segs.Load() {
 		if s.Size() == 0 || s.Next() <= stale {
 			continue
 		}
-		var data []byte
-		for _, t := range list {
-			if t.Last >= s.Base && t.Last < s.Next() {
-				data = layout.AppendTxn(data, t)
-			}
-		}
+		data := l.txns.Encode(s.Base, s.Next())
 		name := s.Prefix + segment.TxnSuffix
 		old, err := env.ReadFile(l.dir.env.FS, name)
 		if err := ignoreMissing(err); err != nil {
@@ -110,12 +82,6 @@ func (l *Log) rebuildAborted(found []AbortedTxn) error {
 	}
 	l.txns.stale = math.MaxInt64
 	return nil
-}
-
-func (x *txnIndex) knows(last int64) bool {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return len(x.list) > 0 && x.list[len(x.list)-1].Last >= last
 }
 
 func (l *Log) writeAborted(t AbortedTxn) error {
@@ -135,9 +101,7 @@ func (l *Log) writeAborted(t AbortedTxn) error {
 	}
 	l.unsynced = append(l.unsynced, name)
 	l.newFiles = true
-	l.txns.mu.Lock()
-	defer l.txns.mu.Unlock()
-	l.txns.list = append(l.txns.list, t)
+	l.txns.Add(t)
 	return nil
 }
 
@@ -168,21 +132,22 @@ func (l *Log) loadAborted(sound int64) error {
 		if err != nil {
 			return err
 		}
-		kept := len(l.txns.list)
 		for len(data) >= layout.TxnWidth {
 			t, ok := layout.ParseTxn(data)
-			if !ok || t.Last < s.Base || t.Last >= end || l.txns.knows(t.Last) {
+			if !ok || t.Last < s.Base || t.Last >= end || l.txns.Knows(t.Last) {
 				break
 			}
-			l.txns.list, data = append(l.txns.list, t), data[layout.TxnWidth:]
+			l.txns.Add(t)
+			data = data[layout.TxnWidth:]
 		}
 		if len(data) > 0 && l.follower != nil && s.Base < sound {
-			l.txns.list, sound = l.txns.list[:kept], s.Base
+			sound = s.Base
 			break
 		}
 	}
 	if sound < end {
-		l.txns.list, l.txns.stale = l.txns.list[:l.txns.at(sound)], sound
+		l.txns.CutEnd(sound)
+		l.txns.stale = sound
 	}
 	return nil
 }
@@ -190,37 +155,12 @@ func (l *Log) loadAborted(sound int64) error {
 // cutAborted forgets transactions whose markers lie at or beyond end, and rewrites the index of
 // the segment that ends the log.
 func (l *Log) cutAborted(end int64) error {
-	l.txns.mu.Lock()
-	defer l.txns.mu.Unlock()
-	n := len(l.txns.list)
-	l.txns.list = slices.DeleteFunc(l.txns.list, func(t AbortedTxn) bool { return t.Last >= end })
-	if n == len(l.txns.list) {
+	if !l.txns.CutEnd(end) {
 		return nil
 	}
 	s := l.active()
-	var data []byte
-	for _, t := range l.txns.list {
-		if t.Last >= s.Base {
-			data = layout.AppendTxn(data, t)
-		}
-	}
 	name := s.Prefix + segment.TxnSuffix
 	l.unsynced = append(l.unsynced, name)
 	l.newFiles = true
-	return env.WriteFile(l.dir.env.FS, name, data)
-}
-
-// cutAbortedStart forgets transactions that lie before the log's start.
-func (x *txnIndex) cutAbortedStart(start int64) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.list = slices.DeleteFunc(x.list, func(t AbortedTxn) bool { return t.Last < start })
-}
-
-// replace puts the aborted transactions that are left in the place of those whose markers lie
-// between two offsets.
-func (x *txnIndex) replace(from, to int64, left []AbortedTxn) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.list = slices.Replace(slices.Clone(x.list), x.at(from), x.at(to), left...)
+	return env.WriteFile(l.dir.env.FS, name, l.txns.Encode(s.Base, math.MaxInt64))
 }
