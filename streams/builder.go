@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strings"
 
 	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
@@ -79,7 +78,7 @@ func (b *Builder) next(prefix string, o *options, allowed setting) *step {
 	s := &step{b: b, o: o, name: b.generate(prefix)}
 	if o.has(setName) {
 		s.name = o.name
-		s.check(legal(o.name))
+		s.check(graph.Legal(o.name))
 	}
 	s.check(o.only(allowed))
 	if b.built {
@@ -93,7 +92,7 @@ func (b *Builder) between(what, left, right string, opts []Option) *step {
 	s := &step{b: b, o: collect(opts), name: fmt.Sprintf("%s of %s and %s", what, left, right)}
 	if s.o.has(setName) {
 		s.name = s.o.name
-		s.check(legal(s.name))
+		s.check(graph.Legal(s.name))
 	}
 	if b.built {
 		s.check(errors.New("the topology is built already"))
@@ -170,33 +169,12 @@ func (s *step) addStore(st graph.Store) {
 	if s.bad {
 		return
 	}
-	s.check(legal(st.Name))
+	s.check(graph.Legal(st.Name))
 	s.need(st.RetentionMs >= 0, "the history of the store is negative")
 	if !s.bad {
 		s.check(s.b.graph.AddStore(st))
 		s.b.stores[st.Name] = st
 	}
-}
-
-// legal says whether a name can stand in a topic name.
-func legal(name string) error {
-	if name == "" {
-		return errors.New("a name is empty")
-	}
-	if len(name) > 249 {
-		return fmt.Errorf("the name %.20q... is longer than 249 bytes", name)
-	}
-	if name == "." || name == ".." {
-		return fmt.Errorf("%q cannot be a name", name)
-	}
-	odd := strings.IndexFunc(name, func(r rune) bool {
-		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
-		return !letter && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
-	})
-	if odd >= 0 {
-		return fmt.Errorf("the name %q holds a character other than ASCII letters, digits, '.', '_' and '-'", name)
-	}
-	return nil
 }
 
 // flow is where the records of one node go, in the topology: what hangs below

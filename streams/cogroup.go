@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
 	"github.com/weirstream/weir/streams/serde"
 )
@@ -217,7 +218,7 @@ func (b *Builder) cogroupNode(prefix string, o *options, suffix string, st *step
 	if st.bad {
 		return name
 	}
-	st.check(legal(name))
+	st.check(graph.Legal(name))
 	st.check(b.graph.AddProcessor(name, parents...))
 	return name
 }

@@ -31,7 +31,7 @@ func From[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Se
 // source adds the node that reads a user topic, or finds the one that does, and
 // returns its name.
 func (s *step) source(topic, name string, table bool) string {
-	if s.check(legal(topic)); s.bad {
+	if s.check(graph.Legal(topic)); s.bad {
 		return ""
 	}
 	if old, ok := s.b.sources[topic]; ok {

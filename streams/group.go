@@ -1,6 +1,9 @@
 package streams
 
-import "github.com/weirstream/weir/streams/serde"
+import (
+	"github.com/weirstream/weir/streams/internal/graph"
+	"github.com/weirstream/weir/streams/serde"
+)
 
 // Grouped is a stream on its way to an aggregation: all records of one key meet
 // in one task. Using it twice with a name shares the repartition topic; without
@@ -61,7 +64,7 @@ func GroupByKey[K, V any](s *Stream[K, V], opts ...Option) *Grouped[K, V] {
 func group[K, V any](check *step, s *Stream[K, V]) *Grouped[K, V] {
 	o := check.o
 	if o.has(setName) {
-		check.check(legal(o.name))
+		check.check(graph.Legal(o.name))
 	}
 	var err error
 	s.value, err = pick(o.value, s.value)

@@ -36,8 +36,8 @@ func LeftJoinForeign[K, L, KF, R, VR any](left *Table[K, L], right *Table[KF, R]
 // Streams numbers them.
 type foreignNodes struct {
 	registration, subscribe, subscribeSink, subscribeSource string
-	store, receive, respond, publish                       string
-	response, responseSink, responseSource, resolve        string
+	store, receive, respond, publish                        string
+	response, responseSink, responseSource, resolve         string
 }
 
 func nameForeign(st *step) (n foreignNodes) {

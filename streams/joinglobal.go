@@ -37,8 +37,8 @@ func GlobalTableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], val
 	}
 	s := b.next("KTABLE-SOURCE", o, setName|setStore)
 	s.need(key != nil && value != nil, "a serde is nil")
-	s.check(legal(topic))
-	s.check(legal(store))
+	s.check(graph.Legal(topic))
+	s.check(graph.Legal(store))
 	if s.bad {
 		return &GlobalTable[K, V]{}
 	}

@@ -24,7 +24,7 @@ func (s *Stream[K, V]) Repartition(opts ...Option) *Stream[K, V] {
 	o := collect(opts)
 	st := &step{b: s.b, o: o, name: o.name}
 	if o.has(setName) {
-		st.check(legal(o.name))
+		st.check(graph.Legal(o.name))
 	} else {
 		st.name = s.b.generate("KSTREAM-REPARTITION")
 	}

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
 	"github.com/weirstream/weir/streams/serde"
 )
@@ -18,7 +19,7 @@ func (s *Stream[K, V]) To(topic string, key serde.Serde[K], value serde.Serde[V]
 	}
 	st := s.b.next("KSTREAM-SINK", collect(opts), setName)
 	st.need(key != nil && value != nil, "a serde is nil")
-	st.check(legal(topic))
+	st.check(graph.Legal(topic))
 	if !st.bad {
 		st.check(s.b.graph.AddSink(st.name, topic, s.out.name))
 	}

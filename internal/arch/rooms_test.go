@@ -50,6 +50,7 @@ func rooms() map[string]Room {
 		},
 		map[string]Room{
 			"streams":                  {May: []string{"streams/internal/...", "streams/processor", "streams/serde", "statestore", "statestore/pebble"}},
+			"streams/internal/app":     {May: []string{"streams/internal/client", "streams/internal/graph", "streams/internal/runtime", "streams/processor", "statestore", "statestore/pebble"}},
 			"streams/internal/op":      {May: []string{"streams/processor", "streams/serde", "statestore"}},
 			"streams/internal/graph":   {Pure: true},
 			"streams/internal/runtime": {May: []string{"streams/internal/graph", "streams/processor", "streams/serde", "statestore"}},

@@ -1,4 +1,4 @@
-package streams
+package app
 
 import (
 	"errors"
@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weirstream/weir/statestore"
+	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/runtime"
 )
 
@@ -120,8 +121,8 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.ApplicationID == "":
 		return bad("ApplicationID", "is empty")
-	case legal(c.ApplicationID) != nil:
-		return bad("ApplicationID", legal(c.ApplicationID).Error())
+	case graph.Legal(c.ApplicationID) != nil:
+		return bad("ApplicationID", graph.Legal(c.ApplicationID).Error())
 	case len(c.Brokers) == 0:
 		return bad("Brokers", "is empty")
 	case c.Guarantee != AtLeastOnce && c.Guarantee != ExactlyOnceV2:

@@ -1,4 +1,4 @@
-package streams
+package app
 
 import (
 	"crypto/rand"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/weirstream/weir/internal/env"
 	"github.com/weirstream/weir/statestore"
+	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/processor"
 )
 
@@ -74,7 +75,7 @@ func identityIn(f env.File) (string, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
-	if id := strings.TrimSpace(string(buf[:n])); len(id) == length && legal(id) == nil {
+	if id := strings.TrimSpace(string(buf[:n])); len(id) == length && graph.Legal(id) == nil {
 		return id, nil
 	}
 	id := rand.Text()

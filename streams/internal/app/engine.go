@@ -1,6 +1,6 @@
 //go:build !wasip1
 
-package streams
+package app
 
 import (
 	"github.com/weirstream/weir/statestore"

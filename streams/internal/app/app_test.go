@@ -1,4 +1,4 @@
-package streams
+package app
 
 import (
 	"context"
@@ -12,19 +12,28 @@ import (
 
 	"github.com/weirstream/weir/internal/env"
 	"github.com/weirstream/weir/statestore"
+	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/processor"
-	"github.com/weirstream/weir/streams/serde"
 )
 
-func small(t *testing.T) *Topology {
+// program is a topology that reads one topic and does nothing with it.
+type program struct{ graph *graph.Topology }
+
+func small(t *testing.T) *program {
 	t.Helper()
-	b := NewBuilder()
-	From(b, "in", serde.String(), serde.String()).To("out", serde.String(), serde.String())
-	topology, err := b.Build()
-	if err != nil {
+	b := graph.NewBuilder()
+	if err := b.AddSource("source", "in"); err != nil {
 		t.Fatal(err)
 	}
-	return topology
+	return &program{b.Build()}
+}
+
+// Graph implements runtime.Program.
+func (p *program) Graph() *graph.Topology { return p.graph }
+
+// NewTask implements runtime.Program.
+func (p *program) NewTask(int, processor.Host) (processor.Task, error) {
+	return nil, errors.New("no operator")
 }
 
 func TestConfigMistakesNameTheirField(t *testing.T) {
@@ -42,17 +51,14 @@ func TestConfigMistakesNameTheirField(t *testing.T) {
 	} {
 		c := good
 		change(&c)
-		_, err := NewApp(small(t), c)
+		_, err := New(small(t), c)
 		if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), strings.TrimSuffix(field, " \"")) {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
-	if _, err := NewApp(nil, good); !errors.Is(err, ErrConfig) {
-		t.Errorf("nil topology: %v", err)
-	}
 	t.Setenv("XDG_DATA_HOME", "")
 	t.Setenv("HOME", "")
-	if _, err := NewApp(small(t), good); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "StateDir") {
+	if _, err := New(small(t), good); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "StateDir") {
 		t.Errorf("no home: %v", err)
 	}
 }
@@ -79,7 +85,7 @@ func TestGuaranteesHaveKafkasNames(t *testing.T) {
 
 func TestCommitIntervalsFollowTheGuarantee(t *testing.T) {
 	for g, want := range map[Guarantee]time.Duration{AtLeastOnce: 30 * time.Second, ExactlyOnceV2: 100 * time.Millisecond} {
-		app, err := NewApp(small(t), Config{ApplicationID: "app", Brokers: []string{"127.0.0.1:1"}, Guarantee: g, StateDir: t.TempDir()})
+		app, err := New(small(t), Config{ApplicationID: "app", Brokers: []string{"127.0.0.1:1"}, Guarantee: g, StateDir: t.TempDir()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +104,7 @@ func TestStateIsKeptWithTheDataOfPrograms(t *testing.T) {
 		"data":  "/home/somebody/.local/share/weir/streams",
 	} {
 		t.Setenv("XDG_DATA_HOME", xdg)
-		app, err := NewApp(small(t), good)
+		app, err := New(small(t), good)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,7 +180,7 @@ func TestDamagedIdentityIsReplaced(t *testing.T) {
 func TestAppRunsOnceAndSaysSo(t *testing.T) {
 	dir := t.TempDir()
 	var states []State
-	app, err := NewApp(small(t), Config{
+	app, err := New(small(t), Config{
 		ApplicationID: "app", Brokers: []string{"127.0.0.1:1"}, StateDir: dir,
 		OnState: func(_, now State) { states = append(states, now) },
 	})
@@ -213,7 +219,7 @@ func TestAppOnALockedDirectoryFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = h.Close() }()
-	app, err := NewApp(small(t), Config{ApplicationID: "app", Brokers: []string{"127.0.0.1:1"}, StateDir: dir})
+	app, err := New(small(t), Config{ApplicationID: "app", Brokers: []string{"127.0.0.1:1"}, StateDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +232,7 @@ func TestAppOnALockedDirectoryFails(t *testing.T) {
 }
 
 func TestStatesDoNotGoBack(t *testing.T) {
-	app, err := NewApp(small(t), Config{ApplicationID: "app", Brokers: []string{"x:1"}, StateDir: "/nowhere", CommitInterval: time.Second})
+	app, err := New(small(t), Config{ApplicationID: "app", Brokers: []string{"x:1"}, StateDir: "/nowhere", CommitInterval: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
