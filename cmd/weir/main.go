@@ -29,6 +29,7 @@ func commands(c *cli) []*cobra.Command {
 		produceCommand(c),
 		consumeCommand(c),
 		groupCommand(c),
+		txnCommand(c),
 		logCommand(c),
 		versionCommand(c),
 		benchCommand(c),

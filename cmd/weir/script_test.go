@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 //	expand FILE...           replace the variables in files
 //	serves ADDR              wait until a broker answers there
 //	members GROUP            wait until a group at $ADDR has members and is stable
+//	transact ID TOPIC P      begin a transaction at $ADDR, produce to partition P, and go away
 //	tree DIR FILE            write names, sizes and hashes of all below DIR
 func TestScripts(t *testing.T) {
 	addr := shared(t)
@@ -53,7 +54,7 @@ func TestScripts(t *testing.T) {
 			return os.Geteuid() == 0, nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"binary": binary, "code": exitCode, "freeport": freePort, "expand": expand, "serves": serves, "members": members, "tree": tree,
+			"binary": binary, "code": exitCode, "freeport": freePort, "expand": expand, "serves": serves, "members": members, "transact": transact, "tree": tree,
 		},
 	})
 }
@@ -153,6 +154,22 @@ func members(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("group %s is %s", args[0], groups[args[0]].State)
 		}
 	}
+}
+
+func transact(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: transact ID TOPIC PARTITION")
+	}
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(ts.Getenv("ADDR")), kgo.TransactionalID(args[0]), kgo.TransactionTimeout(40*time.Second), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+	)
+	ts.Check(err)
+	defer client.Close()
+	ts.Check(client.BeginTransaction())
+	partition, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	r := &kgo.Record{Topic: args[1], Partition: int32(partition), Value: []byte("open")}
+	ts.Check(client.ProduceSync(context.Background(), r).FirstErr())
 }
 
 func tree(ts *testscript.TestScript, _ bool, args []string) {
