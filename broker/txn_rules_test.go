@@ -145,11 +145,12 @@ func (r *raw) findTxn(id string) {
 	wantCode(r.t, "find coordinator", call[*kmsg.FindCoordinatorResponse](r, req).Coordinators[0].ErrorCode, nil)
 }
 
-func (r *raw) addTxn(id string, p *kmsg.InitProducerIDResponse, topic string, partitions ...int32) []int16 {
+// addTxn adds partitions of topic t.
+func (r *raw) addTxn(id string, p *kmsg.InitProducerIDResponse, partitions ...int32) []int16 {
 	r.t.Helper()
 	req := kmsg.NewPtrAddPartitionsToTxnRequest()
 	req.Version, req.TransactionalID, req.ProducerID, req.ProducerEpoch = 3, id, p.ProducerID, p.ProducerEpoch
-	req.Topics = []kmsg.AddPartitionsToTxnRequestTopic{{Topic: topic, Partitions: partitions}}
+	req.Topics = []kmsg.AddPartitionsToTxnRequestTopic{{Topic: "t", Partitions: partitions}}
 	var codes []int16
 	for _, p := range call[*kmsg.AddPartitionsToTxnResponse](r, req).Topics[0].Partitions {
 		codes = append(codes, p.ErrorCode)
@@ -196,11 +197,11 @@ func TestTransactionRules(t *testing.T) {
 	first := r.initTxn("tx", nil)
 	wantCode(t, "init", first.ErrorCode, nil)
 
-	codes := r.addTxn("tx", first, "t", 0, 1, 2)
+	codes := r.addTxn("tx", first, 0, 1, 2)
 	for i, want := range []error{kerr.OperationNotAttempted, kerr.OperationNotAttempted, kerr.UnknownTopicOrPartition} {
 		wantCode(t, fmt.Sprintf("partition %d beside one that is unknown", i), codes[i], want)
 	}
-	for i, code := range r.addTxn("tx", first, "t", 0, 1) {
+	for i, code := range r.addTxn("tx", first, 0, 1) {
 		wantCode(t, fmt.Sprintf("partition %d", i), code, nil)
 	}
 	if s := r.stateOf("tx"); s.State != "Ongoing" || len(s.Topics) != 1 || len(s.Topics[0].Partitions) != 2 {
@@ -216,11 +217,11 @@ func TestTransactionRules(t *testing.T) {
 	wantCode(t, "the opposite repeated", r.endTxn("tx", 5, first, false).ErrorCode, kerr.InvalidTxnState)
 
 	second := r.initTxn("tx", nil)
-	wantCode(t, "add of a fenced producer", r.addTxn("tx", first, "t", 0)[0], kerr.ProducerFenced)
+	wantCode(t, "add of a fenced producer", r.addTxn("tx", first, 0)[0], kerr.ProducerFenced)
 	wantCode(t, "end of a fenced producer", r.endTxn("tx", 4, first, true).ErrorCode, kerr.ProducerFenced)
 	wantCode(t, "in a version before PRODUCER_FENCED", r.endTxn("tx", 1, first, true).ErrorCode, kerr.InvalidProducerEpoch)
 	stranger := &kmsg.InitProducerIDResponse{ProducerID: 1 << 40, ProducerEpoch: 0}
-	wantCode(t, "a foreign id", r.addTxn("tx", stranger, "t", 0)[0], kerr.InvalidProducerIDMapping)
+	wantCode(t, "a foreign id", r.addTxn("tx", stranger, 0)[0], kerr.InvalidProducerIDMapping)
 
 	wantCode(t, "commit of nothing, version 1", r.endTxn("tx", 4, second, true).ErrorCode, kerr.InvalidTxnState)
 	third := r.endTxn("tx", 5, second, false)
@@ -236,7 +237,7 @@ func TestTransactionRules(t *testing.T) {
 	})
 	wantCode(t, "go on after being fenced", fenced.ErrorCode, kerr.ProducerFenced)
 
-	wantCode(t, "add", r.addTxn("tx", fourth, "t", 0)[0], nil)
+	wantCode(t, "add", r.addTxn("tx", fourth, 0)[0], nil)
 	list := kmsg.NewPtrListTransactionsRequest()
 	list.Version, list.StateFilters, list.TransactionalIDPattern = 2, []string{"Ongoing", "Wild"}, new("t.")
 	listed := call[*kmsg.ListTransactionsResponse](r, list)
@@ -258,7 +259,7 @@ func TestTransactionsTimeOut(t *testing.T) {
 	r.create("t", 1)
 	r.findTxn("tx")
 	p := r.initTxn("tx", func(req *kmsg.InitProducerIDRequest) { req.TransactionTimeoutMillis = 10 })
-	wantCode(t, "add", r.addTxn("tx", p, "t", 0)[0], nil)
+	wantCode(t, "add", r.addTxn("tx", p, 0)[0], nil)
 	for deadline := time.Now().Add(15 * time.Second); r.stateOf("tx").ErrorCode == 0; {
 		if time.Now().After(deadline) {
 			t.Fatalf("neither aborted nor forgotten: %+v", r.stateOf("tx"))
@@ -276,8 +277,8 @@ func TestTransactionsOutliveARestart(t *testing.T) {
 	r.create("t", 1)
 	r.findTxn("done")
 	done, open := r.initTxn("done", nil), r.initTxn("open", nil)
-	wantCode(t, "add", r.addTxn("done", done, "t", 0)[0], nil)
-	wantCode(t, "add", r.addTxn("open", open, "t", 0)[0], nil)
+	wantCode(t, "add", r.addTxn("done", done, 0)[0], nil)
+	wantCode(t, "add", r.addTxn("open", open, 0)[0], nil)
 	wantCode(t, "commit", r.endTxn("done", 5, done, true).ErrorCode, nil)
 	stop()
 

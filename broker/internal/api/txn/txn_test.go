@@ -140,9 +140,9 @@ func (h *house) add(version int16, p *kmsg.InitProducerIDResponse, topics ...kms
 	return strings.Join(codes, " ")
 }
 
-func (h *house) end(version int16, p *kmsg.InitProducerIDResponse, commit bool) *kmsg.EndTxnResponse {
+func (h *house) commit(version int16, p *kmsg.InitProducerIDResponse) *kmsg.EndTxnResponse {
 	req := kmsg.NewPtrEndTxnRequest()
-	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = "tx", p.ProducerID, p.ProducerEpoch, commit
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = "tx", p.ProducerID, p.ProducerEpoch, true
 	return put[*kmsg.EndTxnResponse](h, version, req)
 }
 
@@ -185,14 +185,14 @@ func TestATransactionInEveryVersion(t *testing.T) {
 				d.TransactionalIDs = []string{"tx"}
 				x := put[*kmsg.DescribeTransactionsResponse](h, 0, d).TransactionStates[0]
 				h.want("described", fmt.Sprint(x.State, x.Topics[0].Topic, x.Topics[0].Partitions, x.Topics[1].Topic, x.Topics[1].Partitions), "Ongoing__consumer_offsets[3]t[0 1]")
-				ended := h.end(version, p, true)
+				ended := h.commit(version, p)
 				h.want("commit", name(ended.ErrorCode), "ok")
 				if version >= 5 && (ended.ProducerID != p.ProducerID || ended.ProducerEpoch != p.ProducerEpoch+1) {
 					t.Errorf("goes on as %d/%d", ended.ProducerID, ended.ProducerEpoch)
 				}
-				h.want("repeated at once", name(h.end(version, p, true).ErrorCode), "CONCURRENT_TRANSACTIONS")
+				h.want("repeated at once", name(h.commit(version, p).ErrorCode), "CONCURRENT_TRANSACTIONS")
 				h.deliver()
-				h.want("repeated", name(h.end(version, p, true).ErrorCode), "ok")
+				h.want("repeated", name(h.commit(version, p).ErrorCode), "ok")
 			})
 		})
 	}
@@ -208,7 +208,7 @@ func TestAFencedProducerInEveryVersion(t *testing.T) {
 			if version >= 2 {
 				want = "PRODUCER_FENCED"
 			}
-			h.want("end", name(h.end(version, old, true).ErrorCode), want)
+			h.want("end", name(h.commit(version, old).ErrorCode), want)
 			h.want("add", h.add(min(version, 3), old, topic("t", 0)), "t/0:"+want)
 		}
 		for version, want := range map[int16]string{3: "INVALID_PRODUCER_EPOCH", 4: "PRODUCER_FENCED"} {
@@ -227,7 +227,7 @@ func TestOnePartitionThatMayNotBeAddedHoldsAll(t *testing.T) {
 		h.want("not allowed", h.add(3, p, topic("t", 0), topic("s", 0)), "t/0:OPERATION_NOT_ATTEMPTED s/0:TOPIC_AUTHORIZATION_FAILED")
 		h.deps.Authorizer = no(route.Write, route.TransactionalID, "tx")
 		h.want("the id of others", h.add(3, p, topic("t", 0)), "t/0:TRANSACTIONAL_ID_AUTHORIZATION_FAILED")
-		h.want("its end", name(h.end(5, p, true).ErrorCode), "TRANSACTIONAL_ID_AUTHORIZATION_FAILED")
+		h.want("its end", name(h.commit(5, p).ErrorCode), "TRANSACTIONAL_ID_AUTHORIZATION_FAILED")
 		h.want("its producer", name(h.init(5, "tx").ErrorCode), "TRANSACTIONAL_ID_AUTHORIZATION_FAILED")
 		h.deps.Authorizer = no(route.Read, route.Group, "g")
 		offsets := kmsg.NewPtrAddOffsetsToTxnRequest()
