@@ -2,6 +2,7 @@ package streamstest_test
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/weirstream/weir/streams"
 	"github.com/weirstream/weir/streams/serde"
@@ -19,15 +20,24 @@ func stJoinRig(c *testCase) (*rig, error) {
 	r := &rig{inputs: ints("L", "R"), drain: drainInts, cached: true}
 	switch c.args["table"] {
 	case "plain":
+		r.uncached = true
 	case "versioned":
-		r.missing = "versioned tables"
+		if _, ok := c.args["grace"]; ok {
+			r.missing = "a grace"
+		}
 	default:
 		return nil, fmt.Errorf("unknown table=%s", c.args["table"])
 	}
-	r.uncached = true
+	history, err := c.millis("hist", 0)
+	if err != nil {
+		return nil, err
+	}
 	r.build = func(opts ...streams.Option) (*streams.Topology, error) {
 		b := streams.NewBuilder()
 		s := streams.From(b, "L", intKeys, serde.String())
+		if history > 0 {
+			opts = append(opts, streams.Versioned(time.Duration(history)*time.Millisecond))
+		}
 		if len(opts) > 0 {
 			opts = append(opts, streams.Store("rows"))
 		}

@@ -102,19 +102,21 @@ type Follower interface {
 // Follow reads the topics of the tables until ctx ends. Once it came to where
 // they ended when it began, it calls ready.
 func (t *GlobalTables) Follow(ctx context.Context, kafka Follower, setup *Setup, log *slog.Logger, ready func()) error {
-	for failures := 0; ; failures++ {
+	for failures := 0; ctx.Err() == nil; failures++ {
 		err := t.follow(ctx, kafka, setup, ready)
 		if ctx.Err() != nil {
-			return nil
+			break
 		}
 		if !errors.Is(err, ErrRetry) {
 			return fmt.Errorf("global tables: %w", err)
 		}
 		log.Warn("reading of global tables starts again", slog.Any("error", err))
-		if sleep(ctx, backoff(failures)) != nil {
-			return nil
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff(failures)):
 		}
 	}
+	return nil
 }
 
 func (t *GlobalTables) follow(ctx context.Context, kafka Follower, setup *Setup, ready func()) error {

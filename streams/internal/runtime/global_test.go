@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"testing"
 	"time"
 
@@ -43,10 +44,7 @@ func (f *topicOf) Ends(_ context.Context, tps []TP) (map[TP]int64, error) {
 }
 
 func (f *topicOf) Follow(_ context.Context, from map[TP]int64) error {
-	f.from = map[TP]int64{}
-	for tp, at := range from {
-		f.from[tp] = at
-	}
+	f.from = maps.Clone(from)
 	f.began = append(f.began, from)
 	return nil
 }
