@@ -254,6 +254,28 @@ func TestBuildReportsMistakes(t *testing.T) {
 			build: func(b *builder) { streams.TableFrom(b, "in", str, str, streams.NoCache()) },
 			op:    "KTABLE-SOURCE-0000000002", want: "NoCache", is: streams.ErrOption,
 		},
+		"join of tables of two builders": {
+			build: func(b *builder) { streams.JoinTables(tables(b, "l"), tables(streams.NewBuilder(), "r"), left) },
+			op:    "KTABLE-MERGE-0000000003", want: "different builders",
+		},
+		"foreign join of two builders": {
+			build: func(b *builder) {
+				streams.JoinForeign(tables(b, "l"), tables(streams.NewBuilder(), "r"), pointed, left)
+			},
+			op: "KTABLE-FK-JOIN-OUTPUT-0000000015", want: "different builders",
+		},
+		"cache of a filter without store": {
+			build: func(b *builder) { tables(b, "in").Filter(yes, streams.NoCache()) },
+			op:    "KTABLE-FILTER-0000000003", want: "NoCache", is: streams.ErrOption,
+		},
+		"grouping without serdes": {
+			build: func(b *builder) { streams.GroupTableBy(tables(b, "in"), swap, nil, str) },
+			op:    "KTABLE-SELECT-0000000003", want: "a serde is nil",
+		},
+		"reduce without subtractor": {
+			build: func(b *builder) { groups(tables(b, "in")).Reduce(first, nil) },
+			op:    "KTABLE-REDUCE-0000000007", want: "the function is nil",
+		},
 		"versions without a store": {
 			build: func(b *builder) { streams.TableFrom(b, "in", str, str, streams.Versioned(time.Hour)) },
 			op:    "KTABLE-SOURCE-0000000002", want: "option does not apply: Versioned", is: streams.ErrOption,

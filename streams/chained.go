@@ -105,3 +105,53 @@ func (s *Stream[K, V]) JoinGlobal[KG, VG, O any](g *GlobalTable[KG, VG], rowKey 
 func (s *Stream[K, V]) LeftJoinGlobal[KG, VG, O any](g *GlobalTable[KG, VG], rowKey func(key K, value V) (KG, bool), join func(key K, value V, row *VG) O, opts ...Option) *Stream[K, O] {
 	return LeftJoinGlobal(s, g, rowKey, join, opts...)
 }
+
+// MapValues is the function [MapTableValues].
+func (t *Table[K, V]) MapValues[V2 any](f func(key K, value V) V2, opts ...Option) *Table[K, V2] {
+	return MapTableValues(t, f, opts...)
+}
+
+// TransformValues is the function [TransformTableValues].
+func (t *Table[K, V]) TransformValues[V2 any](supplier func() RowTransformer[K, V, V2], opts ...Option) *Table[K, V2] {
+	return TransformTableValues(t, supplier, opts...)
+}
+
+// ToStreamBy is the function [ToStreamBy].
+func (t *Table[K, V]) ToStreamBy[K2 any](f func(key K, value V) K2, opts ...Option) *Stream[K2, V] {
+	return ToStreamBy(t, f, opts...)
+}
+
+// GroupBy is the function [GroupTableBy].
+func (t *Table[K, V]) GroupBy[K2, V2 any](f func(key K, value V) (K2, V2), key serde.Serde[K2], value serde.Serde[V2], opts ...Option) *GroupedTable[K2, V2] {
+	return GroupTableBy(t, f, key, value, opts...)
+}
+
+// Aggregate is the function [AggregateTable].
+func (g *GroupedTable[K, V]) Aggregate[A any](initial func() A, add, subtract func(key K, value V, aggregate A) A, value serde.Serde[A], opts ...Option) *Table[K, A] {
+	return AggregateTable(g, initial, add, subtract, value, opts...)
+}
+
+// Join is the function [JoinTables].
+func (t *Table[K, V]) Join[R, VR any](right *Table[K, R], f func(key K, left V, right R) VR, opts ...Option) *Table[K, VR] {
+	return JoinTables(t, right, f, opts...)
+}
+
+// LeftJoin is the function [LeftJoinTables].
+func (t *Table[K, V]) LeftJoin[R, VR any](right *Table[K, R], f func(key K, left V, right *R) VR, opts ...Option) *Table[K, VR] {
+	return LeftJoinTables(t, right, f, opts...)
+}
+
+// OuterJoin is the function [OuterJoinTables].
+func (t *Table[K, V]) OuterJoin[R, VR any](right *Table[K, R], f func(key K, left *V, right *R) VR, opts ...Option) *Table[K, VR] {
+	return OuterJoinTables(t, right, f, opts...)
+}
+
+// JoinForeign is the function [JoinForeign].
+func (t *Table[K, V]) JoinForeign[KF, R, VR any](right *Table[KF, R], foreign func(key K, left V) (KF, bool), f func(key K, left V, right R) VR, opts ...Option) *Table[K, VR] {
+	return JoinForeign(t, right, foreign, f, opts...)
+}
+
+// LeftJoinForeign is the function [LeftJoinForeign].
+func (t *Table[K, V]) LeftJoinForeign[KF, R, VR any](right *Table[KF, R], foreign func(key K, left V) (KF, bool), f func(key K, left V, right *R) VR, opts ...Option) *Table[K, VR] {
+	return LeftJoinForeign(t, right, foreign, f, opts...)
+}

@@ -28,6 +28,14 @@ func TestChainedSpelling(t *testing.T) {
 	j := streams.Join(from(plain, "l"), from(plain, "r"), both, joinWindow())
 	j = streams.OuterJoin(streams.LeftJoin(j, from(plain, "r"), orRight, joinWindow()), from(plain, "r"), orEither, joinWindow())
 	streams.LeftJoinTable(streams.JoinTable(j, rows, both), rows, orRight)
+	g := tables(chain, "t1").MapValues(value).TransformValues(sameRows).Join(tables(chain, "t2"), left).LeftJoin(tables(chain, "t3"), leftOr).
+		OuterJoin(tables(chain, "t4"), either).JoinForeign(tables(chain, "t5"), pointed, left).LeftJoinForeign(tables(chain, "t6"), pointed, leftOr)
+	g.GroupBy(swap, str, str).Aggregate(empty, keep, keep, str).ToStreamBy(value)
+	p := streams.TransformTableValues(streams.MapTableValues(tables(plain, "t1"), value), sameRows)
+	p = streams.LeftJoinTables(streams.JoinTables(p, tables(plain, "t2"), left), tables(plain, "t3"), leftOr)
+	p = streams.JoinForeign(streams.OuterJoinTables(p, tables(plain, "t4"), either), tables(plain, "t5"), pointed, left)
+	p = streams.LeftJoinForeign(p, tables(plain, "t6"), pointed, leftOr)
+	streams.ToStreamBy(streams.AggregateTable(groups(p), empty, keep, keep, str), value)
 	one, err := chain.Build()
 	if err != nil {
 		t.Fatal(err)

@@ -24,6 +24,13 @@ func orMissing(s *string) string {
 	return *s
 }
 
+// lastLetter is the key that a row points to: its last letter, unless that is a
+// dot.
+func lastLetter(_, v string) (string, bool) {
+	key := v[len(v)-1:]
+	return key, key != "."
+}
+
 // visits puts behind each value how often its row was made.
 type visits struct {
 	ref  streams.StoreRef[string, int64]
@@ -89,6 +96,12 @@ func tableOperators() map[string]func(b *builder) {
 		"table-join-of-joins": func(b *builder) { // reads through operators that keep nothing
 			l := streams.LeftJoinTables(tables(b, "l").Filter(long), tables(b, "r"), leftAnd)
 			show(streams.AggregateTable(groups(streams.JoinTables(l, tables(b, "o"), leftRight)), empty, plus, minus, str, u), str)
+		},
+		"join-foreign": func(b *builder) {
+			show(streams.JoinForeign(tables(b, "l"), tables(b, "r"), lastLetter, leftRight), str)
+		},
+		"leftjoin-foreign": func(b *builder) {
+			show(streams.LeftJoinForeign(tables(b, "l"), tables(b, "r"), lastLetter, leftAnd), str)
 		},
 		"table-join-versioned": func(b *builder) {
 			l := tables(b, "l", store("l"), streams.Versioned(10*time.Millisecond))

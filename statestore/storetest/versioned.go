@@ -149,7 +149,7 @@ func (m *timeline) check(t fataler, vs *versions, keys []string) {
 	t.Helper()
 	equal(t, "all", collect(t, vs.v.All(statestore.Ascending), version), m.latest())
 	for _, key := range keys {
-		for at := int64(0); at <= 20; at++ {
+		for at := range int64(21) {
 			equal(t, fmt.Sprintf("%q as of %d", key, at*minute/2), vs.asOf(t, key, at*minute/2), m.asOf(key, at*minute/2))
 		}
 		bothWaysOf(t, "versions of "+key, func(o statestore.Order) iter.Seq2[statestore.Row[string, int64], error] {
