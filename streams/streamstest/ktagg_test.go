@@ -3,6 +3,7 @@ package streamstest_test
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/weirstream/weir/streams"
 	"github.com/weirstream/weir/streams/serde"
@@ -25,16 +26,53 @@ func ktAggRig(c *testCase) (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := textRig(func(opts ...streams.Option) (*streams.Topology, error) {
+	held, err := c.held()
+	if err != nil {
+		return nil, err
+	}
+	return textRig(func(opts ...streams.Option) (*streams.Topology, error) {
 		b := streams.NewBuilder()
 		groups := streams.GroupTableBy(in.table(b, opts...).FilterNot(nameless), sel, serde.String(), serde.String())
-		agg(groups, opts...).ToStream().To("out", serde.String(), serde.String())
+		rows := agg(groups, opts...)
+		if held == nil {
+			rows.ToStream().To("out", serde.String(), serde.String())
+			return b.Build()
+		}
+		prefixed(rows, "raw:")
+		prefixed(rows.Suppress(*held), "S:")
 		return b.Build()
-	}, "T")
-	if c.args["suppress"] != "" {
-		r.missing = "suppress"
+	}, "T"), nil
+}
+
+// held reads how a case suppresses; nil if it does not.
+func (c *testCase) held() (*streams.Suppressed, error) {
+	wait, ok := c.args["suppress"]
+	if !ok {
+		return nil, nil
 	}
-	return r, nil
+	limit := streams.Forever
+	if wait != "inf" {
+		ms, err := c.millis("suppress", 0)
+		if err != nil {
+			return nil, err
+		}
+		limit = time.Duration(ms) * time.Millisecond
+	}
+	buffer := streams.Unbounded()
+	if _, ok := c.args["maxrecords"]; ok {
+		n, err := c.millis("maxrecords", 0)
+		if err != nil {
+			return nil, err
+		}
+		buffer = streams.MaxRecords(n).EmitEarlyWhenFull()
+	}
+	s := streams.UntilTimeLimit(limit, buffer)
+	return &s, nil
+}
+
+// prefixed lets rows leave under keys with a prefix.
+func prefixed(rows *table, prefix string) {
+	streams.ToStreamBy(rows, func(k, _ string) string { return prefix + k }).To("out", serde.String(), serde.String())
 }
 
 // nameless says that the selector of the source has no group for a row.
