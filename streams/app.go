@@ -20,6 +20,9 @@ type (
 	State = app.State
 	// TaskStatus is one task of an app.
 	TaskStatus = app.TaskStatus
+	// NotReadyError says that a task cannot be asked yet: it opens or restores.
+	// It tells which one, and how much is left.
+	NotReadyError = app.NotReadyError
 	// TopicPartition names one partition.
 	TopicPartition = app.TopicPartition
 	// ErrorEvent is one record that could not be read or processed: its task,

@@ -57,6 +57,7 @@ func rooms() map[string]Room {
 			"streams/internal/client":  {May: []string{"streams/internal/runtime"}},
 			"streams/processor":        {May: []string{"statestore"}, Pure: true},
 			"streams/serde":            {Pure: true},
+			"streams/query":            {May: []string{"streams/internal/op", "streams/processor", "streams/serde", "statestore"}},
 			"streams/streamstest":      {May: []string{"streams", "streams/...", "statestore", "statestore/leveldb"}},
 			"streams/goka":             {May: []string{"streams/...", "statestore", "statestore/leveldb"}},
 			"statestore":               {},

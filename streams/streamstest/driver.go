@@ -368,6 +368,15 @@ func Session[K, V any](d *Driver, name string, key serde.Serde[K], value serde.S
 	return op.OpenSession(t, name, key, value)
 }
 
+// Query calls f for the task that has a store, if one has: what a streams.App
+// does for all its tasks.
+func (d *Driver) Query(store string, f func(id processor.TaskID, s processor.Stores) error) error {
+	if t, err := d.owner(store); err == nil {
+		return f(t.TaskID(), t)
+	}
+	return nil
+}
+
 // owner returns the task that has a store.
 func (d *Driver) owner(store string) (*runtime.Task, error) {
 	for _, p := range d.parts {

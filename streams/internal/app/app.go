@@ -367,15 +367,21 @@ func (a *App) Lag(ctx context.Context) (map[TopicPartition]int64, error) {
 // Query calls f for every running task of this app that has the store, one
 // after another, and each between two records of its task: open the store with
 // [StoreRef.Open], read, and return soon. Changes that are not committed yet
-// show. An error of f ends the query.
+// show. An error of f ends the query. If another task with the store does not run
+// yet, the query ends with a [*NotReadyError] after those that do. Package query
+// reads stores by key and range with it.
 func (a *App) Query(store string, f func(id processor.TaskID, s processor.Stores) error) error {
 	a.mu.Lock()
 	workers := a.workers
 	a.mu.Unlock()
+	var missing error
 	for _, w := range workers {
-		if err := w.Query(store, f); err != nil {
+		err := w.Query(store, f)
+		if early := (*NotReadyError)(nil); errors.As(err, &early) {
+			missing = err
+		} else if err != nil {
 			return err
 		}
 	}
-	return nil
+	return missing
 }

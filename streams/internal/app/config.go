@@ -30,6 +30,9 @@ type (
 	ErrorHandler = runtime.ErrorHandler
 	// TaskStatus is one task of an app.
 	TaskStatus = runtime.TaskStatus
+	// NotReadyError says that a task cannot be asked yet: it opens or restores.
+	// It tells which one, and how much is left.
+	NotReadyError = runtime.NotReadyError
 )
 
 // The answers of an error handler.

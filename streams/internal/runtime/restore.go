@@ -119,6 +119,14 @@ type TaskStatus struct {
 	Unrestored int64 // offsets of its changelogs that are still to be read
 }
 
+// unrestored returns how many offsets of its changelogs a task has to read.
+func (s *slot) unrestored() (left int64) {
+	for r := range maps.Values(s.restores) {
+		left += r.end - r.next
+	}
+	return left
+}
+
 // Status returns the tasks of the worker, and whether all of them run and the
 // worker is a member of its group.
 func (w *Worker) Status() (tasks []TaskStatus, ready bool) {
@@ -130,9 +138,7 @@ func (w *Worker) Status() (tasks []TaskStatus, ready bool) {
 		if s.task != nil {
 			t.Processed, t.Dropped = s.task.Processed(), s.task.Dropped()
 		}
-		for r := range maps.Values(s.restores) {
-			t.Unrestored += r.end - r.next
-		}
+		t.Unrestored = s.unrestored()
 		ready = ready && s.state == running
 		tasks = append(tasks, t)
 	}

@@ -416,20 +416,35 @@ func (w *Worker) Purgeable() map[TP]int64 {
 }
 
 // Query calls f for every running task of the worker that has the store, while
-// nothing is processed. What f reads includes what is not committed yet.
+// nothing is processed. What f reads includes what is not committed yet. If
+// another task with the store does not run yet, the error is a [*NotReadyError].
 func (w *Worker) Query(store string, f func(id TaskID, s processor.Stores) error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	var missing error
 	for _, s := range w.order {
-		if s.state != running {
+		if _, ok := w.o.Program.Graph().Subtopologies[s.id.Subtopology].Store(store); !ok {
 			continue
 		}
-		if _, ok := s.task.sub.Store(store); !ok {
+		if s.state != running {
+			missing = &NotReadyError{Task: s.id, State: s.state.String(), Left: s.unrestored()}
 			continue
 		}
 		if err := f(s.id, s.task); err != nil {
 			return err
 		}
 	}
-	return nil
+	return missing
+}
+
+// NotReadyError says that a task cannot be asked yet.
+type NotReadyError struct {
+	Task  TaskID
+	State string // opening, restoring
+	Left  int64  // offsets of its changelogs that are still to be read
+}
+
+// Error tells the task, what it does and how far it is.
+func (e *NotReadyError) Error() string {
+	return fmt.Sprintf("task %s is %s, %d offsets to restore", e.Task, e.State, e.Left)
 }

@@ -369,6 +369,13 @@ func TestStateInUseIsWaitedFor(t *testing.T) {
 		b.disk.inUse = 3
 		b.feed(3)
 		b.start()
+		synctest.Wait()
+		err := b.w.Query("counts", func(TaskID, processor.Stores) error { return errors.New("asked") })
+		if early := (*NotReadyError)(nil); !errors.As(err, &early) || early.State != "opening" || early.Task != (TaskID{}) {
+			t.Errorf("query of a store that is not open: %v", err)
+		} else if err.Error() != "task 0_0 is opening, 0 offsets to restore" {
+			t.Error(err)
+		}
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
 		if n := b.committed(); n != 3 {
