@@ -188,6 +188,18 @@ func (f *flow[K, V]) then(build func(*assembly) (op.Next[K, V], error)) {
 	f.next = append(f.next, build)
 }
 
+// pass lets the records of a flow reach another one by way of an operator, which
+// mk makes in front of what comes after.
+func pass[K, V, K2, V2 any](from *flow[K, V], to *flow[K2, V2], mk func(a *assembly, next op.Next[K2, V2]) (op.Next[K, V], error)) {
+	from.then(func(a *assembly) (op.Next[K, V], error) {
+		next, err := to.build(a)
+		if err != nil {
+			return nil, err
+		}
+		return mk(a, next)
+	})
+}
+
 // build instantiates everything below the node, once for each task even if
 // several parents lead to it.
 func (f *flow[K, V]) build(a *assembly) (op.Next[K, V], error) {

@@ -44,11 +44,7 @@ func derive[K, V, V2 any](t *Table[K, V], d derived[K, V, V2]) *Table[K, V2] {
 		a.built[state] = f
 		return f
 	}
-	t.out.then(func(a *assembly) (op.Next[K, op.Change[V]], error) {
-		next, err := out.build(a)
-		if err != nil {
-			return nil, err
-		}
+	pass(t.out, out, func(a *assembly, next op.Next[K, op.Change[V2]]) (op.Next[K, op.Change[V]], error) {
 		return op.Derive(a.env, *state, each(a), d.quiet && !t.view.versioned, next)
 	})
 	through := view[K, V2]{

@@ -105,11 +105,7 @@ func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value ser
 // store it gets one, under the generated name, when somebody has to read it.
 func tableOf[K, V any](s *step, in *flow[K, V], state *op.State[K, V], generated string) *Table[K, V] {
 	out := &flow[K, op.Change[V]]{name: s.name}
-	in.then(func(a *assembly) (op.Next[K, V], error) {
-		next, err := out.build(a)
-		if err != nil {
-			return nil, err
-		}
+	pass(in, out, func(a *assembly, next op.Next[K, op.Change[V]]) (op.Next[K, V], error) {
 		return op.Table(a.env, *state, next)
 	})
 	keep := func(reader *step) []string {

@@ -43,11 +43,7 @@ func GroupTableBy[K, V, K2, V2 any](t *Table[K, V], f func(key K, value V) (K2, 
 		return &GroupedTable[K2, V2]{}
 	}
 	out := &flow[K2, op.Swap[V2]]{name: st.name}
-	t.out.then(func(a *assembly) (op.Next[K, op.Change[V]], error) {
-		next, err := out.build(a)
-		if err != nil {
-			return nil, err
-		}
+	pass(t.out, out, func(a *assembly, next op.Next[K2, op.Swap[V2]]) (op.Next[K, op.Change[V]], error) {
 		return op.Regroup(a.env, st.name, f, key, t.view.versioned, next), nil
 	})
 	return &GroupedTable[K2, V2]{b: t.b, out: out, key: key, value: value, name: st.o.name}
@@ -97,11 +93,7 @@ func aggregateTable[K, V, A any](g *GroupedTable[K, V], r regroup[K, V, A], opts
 	}
 	out := &flow[K, op.Change[A]]{name: st.name}
 	state := &op.State[K, A]{Operator: st.name, Store: store, Key: g.key, Value: value}
-	in.then(func(a *assembly) (op.Next[K, op.Swap[V]], error) {
-		next, err := out.build(a)
-		if err != nil {
-			return nil, err
-		}
+	pass(in, out, func(a *assembly, next op.Next[K, op.Change[A]]) (op.Next[K, op.Swap[V]], error) {
 		return op.AggregateSwaps(a.env, *state, r.how, next)
 	})
 	return &Table[K, A]{b: b, out: out, key: g.key, value: value, view: stored(st, state, view[K, A]{})}

@@ -153,12 +153,8 @@ func (j *foreignJoin[K, L, KF, R, VR]) wire() *flow[K, VR] {
 	b.graph.Copartition(st.at(), n.responseSource, j.left.out.name)
 	j.flowRight(subscribed, received, answers)
 	results := &flow[K, VR]{name: n.resolve}
-	answered.then(func(a *assembly) (op.Next[K, op.Answer[R]], error) {
+	pass(answered, results, func(a *assembly, next op.Next[K, VR]) (op.Next[K, op.Answer[R]], error) {
 		rows, err := j.left.view.open(a)
-		if err != nil {
-			return nil, err
-		}
-		next, err := results.build(a)
 		if err != nil {
 			return nil, err
 		}
@@ -169,29 +165,17 @@ func (j *foreignJoin[K, L, KF, R, VR]) wire() *flow[K, VR] {
 
 // flowRight connects what leads to the answers.
 func (j *foreignJoin[K, L, KF, R, VR]) flowRight(subscribed, received *flow[KF, op.Subscription[K]], answers *flow[K, op.Answer[R]]) {
-	j.left.out.then(func(a *assembly) (op.Next[K, op.Change[L]], error) {
-		next, err := subscribed.build(a)
-		if err != nil {
-			return nil, err
-		}
+	pass(j.left.out, subscribed, func(a *assembly, next op.Next[KF, op.Subscription[K]]) (op.Next[K, op.Change[L]], error) {
 		return op.Subscribe(a.env, j.n.subscribe, j.how, j.extract, j.left.view.versioned, next), nil
 	})
-	received.then(func(a *assembly) (op.Next[KF, op.Subscription[K]], error) {
+	pass(received, answers, func(a *assembly, next op.Next[K, op.Answer[R]]) (op.Next[KF, op.Subscription[K]], error) {
 		rows, err := j.right.view.open(a)
-		if err != nil {
-			return nil, err
-		}
-		next, err := answers.build(a)
 		if err != nil {
 			return nil, err
 		}
 		return op.Receive(a.env, j.n.receive, j.how, op.Respond(a.env, j.n.respond, rows, next))
 	})
-	j.right.out.then(func(a *assembly) (op.Next[KF, op.Change[R]], error) {
-		next, err := answers.build(a)
-		if err != nil {
-			return nil, err
-		}
+	pass(j.right.out, answers, func(a *assembly, next op.Next[K, op.Answer[R]]) (op.Next[KF, op.Change[R]], error) {
 		return op.Publish(a.env, j.n.publish, j.how, j.right.view.versioned, next)
 	})
 }

@@ -115,33 +115,21 @@ type tableJoin[K, L, R, VR any] struct {
 func (j tableJoin[K, L, R, VR]) wire() *flow[K, op.Change[VR]] {
 	out := &flow[K, op.Change[VR]]{name: j.state.Operator}
 	merge := &flow[K, op.Change[VR]]{name: j.state.Operator}
-	merge.then(func(a *assembly) (op.Next[K, op.Change[VR]], error) {
-		next, err := out.build(a)
-		if err != nil {
-			return nil, err
-		}
+	pass(merge, out, func(a *assembly, next op.Next[K, op.Change[VR]]) (op.Next[K, op.Change[VR]], error) {
 		return op.Merged(a.env, *j.state, next)
 	})
 	side := func(name string, versioned bool) op.TableSide {
 		return op.TableSide{Operator: name, Old: j.state.Old, Latest: versioned}
 	}
-	j.left.out.then(func(a *assembly) (op.Next[K, op.Change[L]], error) {
+	pass(j.left.out, merge, func(a *assembly, next op.Next[K, op.Change[VR]]) (op.Next[K, op.Change[L]], error) {
 		rows, err := j.right.view.open(a)
-		if err != nil {
-			return nil, err
-		}
-		next, err := merge.build(a)
 		if err != nil {
 			return nil, err
 		}
 		return op.JoinLeft(a.env, side(j.this, j.left.view.versioned), j.kind, rows, j.f, next), nil
 	})
-	j.right.out.then(func(a *assembly) (op.Next[K, op.Change[R]], error) {
+	pass(j.right.out, merge, func(a *assembly, next op.Next[K, op.Change[VR]]) (op.Next[K, op.Change[R]], error) {
 		rows, err := j.left.view.open(a)
-		if err != nil {
-			return nil, err
-		}
-		next, err := merge.build(a)
 		if err != nil {
 			return nil, err
 		}

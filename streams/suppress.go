@@ -100,11 +100,7 @@ func (t *Table[K, V]) Suppress(s Suppressed, opts ...Option) *Table[K, V] {
 	}
 	out := &flow[K, op.Change[V]]{name: st.name}
 	state := op.State[K, V]{Operator: st.name, Store: store, Key: key, Value: value}
-	t.out.then(func(a *assembly) (op.Next[K, op.Change[V]], error) {
-		next, err := out.build(a)
-		if err != nil {
-			return nil, err
-		}
+	pass(t.out, out, func(a *assembly, next op.Next[K, op.Change[V]]) (op.Next[K, op.Change[V]], error) {
 		return op.Suppress(a.env, state, by, next)
 	})
 	rows := view[K, V]{

@@ -54,11 +54,7 @@ func (t *Table[K, V]) ToStream(opts ...Option) *Stream[K, V] {
 		return broken[K, V]()
 	}
 	out := &flow[K, V]{name: st.name}
-	t.out.then(func(a *assembly) (op.Next[K, op.Change[V]], error) {
-		next, err := out.build(a)
-		if err != nil {
-			return nil, err
-		}
+	pass(t.out, out, func(a *assembly, next op.Next[K, V]) (op.Next[K, op.Change[V]], error) {
 		return op.ToStream(next), nil
 	})
 	return &Stream[K, V]{b: t.b, out: out, key: t.key, value: t.value}
