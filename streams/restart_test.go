@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -168,6 +169,11 @@ func pending() map[string]func(b *builder) {
 		},
 		"suppressed until closed": func(b *builder) {
 			frames(byKey(b).WindowedBy(streams.Tumbling(10*ms)).Count().Suppress(streams.UntilWindowCloses(streams.Unbounded())), digits{})
+		},
+		"join of tables": func(b *builder) {
+			g := byKey(b)
+			count := streams.MapTableValues(g.Count(), func(_ string, n int64) string { return strconv.FormatInt(n, 10) })
+			show(streams.OuterJoinTables(count, streams.Aggregate(g, empty, list, str), leftAndRight, store("j")), str)
 		},
 		"suppressed for a time": func(b *builder) {
 			show(byKey(b).Count(streams.NoCache()).Suppress(streams.UntilTimeLimit(10*ms, streams.Unbounded())), digits{})
