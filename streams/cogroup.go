@@ -3,6 +3,7 @@ package streams
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/weirstream/weir/streams/internal/graph"
@@ -75,7 +76,7 @@ func CogroupWith[K, V, A any](c *Cogrouped[K, A], g *Grouped[K, V], add func(key
 		})
 		return in.out.name, in.key
 	}
-	return &Cogrouped[K, A]{b: c.b, members: append(c.members[:len(c.members):len(c.members)], m)}
+	return &Cogrouped[K, A]{b: c.b, members: append(slices.Clip(c.members), m)}
 }
 
 func fold[K, V, A any](w *cogroupWork[K, A], f op.Fold[K, V, A]) op.Next[K, V] {

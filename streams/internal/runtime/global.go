@@ -102,10 +102,10 @@ type Follower interface {
 // Follow reads the topics of the tables until ctx ends. Once it came to where
 // they ended when it began, it calls ready.
 func (t *GlobalTables) Follow(ctx context.Context, kafka Follower, setup *Setup, log *slog.Logger, ready func()) error {
-	for failures := 0; ctx.Err() == nil; failures++ {
+	for failures := 0; ; failures++ {
 		err := t.follow(ctx, kafka, setup, ready)
 		if ctx.Err() != nil {
-			break
+			return nil //nolint:nilerr // it was told to end
 		}
 		if !errors.Is(err, ErrRetry) {
 			return fmt.Errorf("global tables: %w", err)
@@ -116,7 +116,6 @@ func (t *GlobalTables) Follow(ctx context.Context, kafka Follower, setup *Setup,
 		case <-time.After(backoff(failures)):
 		}
 	}
-	return nil
 }
 
 func (t *GlobalTables) follow(ctx context.Context, kafka Follower, setup *Setup, ready func()) error {
