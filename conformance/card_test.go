@@ -49,6 +49,10 @@ func writeCard(path string) error {
 	if err := tableOf(&out, "kgo.txt", " ", func(why string) bool { return why != "passes" }); err != nil {
 		return err
 	}
+	out.WriteString("\n## Functional tests of sarama that do not run\n\n| test | why |\n|---|---|\n")
+	if err := tableOf(&out, "sarama.txt", " ", func(why string) bool { return why != "passes" }); err != nil {
+		return err
+	}
 	return os.WriteFile(path, []byte(out.String()), 0o644)
 }
 
