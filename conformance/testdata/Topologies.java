@@ -27,7 +27,7 @@ public class Topologies {
             case "join" -> builder.<String, String>stream("join-left").join(builder.<String, String>stream("join-right"),
                 (l, r) -> l + "+" + r, JoinWindows.ofTimeDifferenceAndGrace(Duration.ofSeconds(5), GRACE));
             case "sessions" -> builder.<String, String>stream("sessions-in").groupByKey()
-                .windowedBy(SessionWindows.ofInactivityGapAndGrace(Duration.ofSeconds(10), Duration.ofMinutes(1))).count()
+                .windowedBy(SessionWindows.ofInactivityGapAndGrace(Duration.ofSeconds(10), Duration.ofMinutes(1))).count(Materialized.with(TEXT, Serdes.Long()))
                 .suppress(Suppressed.untilWindowCloses(Suppressed.BufferConfig.unbounded()))
                 .toStream((w, v) -> w.key() + "@" + w.window().start() + "-" + w.window().end()).mapValues(String::valueOf);
             default -> throw new IllegalArgumentException(args[0]);
