@@ -52,7 +52,7 @@ func newKafka(t *testing.T, extra ...string) string {
 		cmd.Dir = dir
 		return cmd
 	}
-	format := java("kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", properties, "--feature", "transaction.version=0", "--feature", "group.version=0", "--feature", "eligible.leader.replicas.version=0")
+	format := java("kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c", properties, "--feature", "transaction.version=2", "--feature", "group.version=0", "--feature", "eligible.leader.replicas.version=0")
 	if out, err := format.CombinedOutput(); err != nil {
 		t.Fatalf("format: %v\n%s", err, out)
 	}
