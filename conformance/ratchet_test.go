@@ -39,9 +39,9 @@ func TestFranzSuite(t *testing.T) {
 // goTest runs another module's tests and returns what they print.
 func goTest(t *testing.T, env []string, args ...string) []byte {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-v", "-count=1", "-vet=off", "-timeout=3m"}, args...)...)
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-v", "-count=1", "-vet=off", "-timeout=8m"}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.WaitDelay = 10 * time.Second
 	var out bytes.Buffer
