@@ -18,6 +18,7 @@ import (
 	"github.com/lovoo/goka/storage"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weirstream/weir/examples/internal/embedded"
 	"github.com/weirstream/weir/statestore/pebble"
 	weirgoka "github.com/weirstream/weir/streams/goka"
 )
@@ -93,10 +94,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		a.log = log.New(stderr, "", log.LstdFlags)
 	}
 	if o.brokers == "" {
-		end, err := a.embed(ctx, o.data)
+		brokers, end, err := embedded.Broker(ctx, o.data)
 		if err != nil {
 			return err
 		}
+		a.brokers = brokers
 		return errors.Join(a.count(ctx, o, stdout), end())
 	}
 	return a.count(ctx, o, stdout)

@@ -4,43 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/weirstream/weir/broker"
 	"github.com/weirstream/weir/streams"
 )
-
-// embedBroker runs a broker in this process, on data below dir. end stops it.
-func embedBroker(ctx context.Context, dir string) (brokers []string, end func() error, err error) {
-	node, err := broker.New(broker.Config{Dir: filepath.Join(dir, "broker"), Listen: "127.0.0.1:0", Properties: map[string]string{
-		"group.initial.rebalance.delay.ms": "0",
-	}})
-	if err != nil {
-		return nil, nil, err
-	}
-	live, stop := context.WithCancel(context.WithoutCancel(ctx))
-	done := make(chan error, 1)
-	go func() { done <- node.Run(live) }()
-	select {
-	case <-node.Ready():
-	case err := <-done:
-		stop()
-		return nil, nil, err
-	case <-ctx.Done():
-		stop()
-		return nil, nil, errors.Join(ctx.Err(), <-done)
-	}
-	end = func() error {
-		stop()
-		return <-done
-	}
-	return []string{node.Addrs()["PLAINTEXT"].String()}, end, nil
-}
 
 // createTopics makes the topics that do not exist yet.
 func (p *program) createTopics(ctx context.Context, partitions int32) error {

@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weirstream/weir/examples/internal/embedded"
 	"github.com/weirstream/weir/streams"
 )
 
@@ -49,7 +50,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	end := func() error { return nil }
 	if o.brokers == "" {
 		say(stderr, "data is in %s\n", o.data)
-		if brokers, end, err = embedBroker(ctx, o.data); err != nil {
+		if brokers, end, err = embedded.Broker(ctx, o.data); err != nil {
 			return err
 		}
 	}

@@ -66,10 +66,11 @@ func rooms() map[string]Room {
 			"statestore/storetest":     {May: []string{"statestore"}},
 		},
 		map[string]Room{
-			"bench":          {May: []string{"streams", "streams/serde"}},
-			"cmd/weir":       {May: []string{"bench", "broker", "broker/logdir", "broker/nullbroker", "streams", "statestore/..."}},
-			"examples/goka":  {May: []string{"broker", "streams/...", "statestore/..."}},
-			"examples/pv-uv": {May: []string{"broker", "streams/...", "statestore/..."}},
+			"bench":                      {May: []string{"streams", "streams/serde"}},
+			"cmd/weir":                   {May: []string{"bench", "broker", "broker/logdir", "broker/nullbroker", "streams", "statestore/..."}},
+			"examples/goka":              {May: []string{"examples/internal/embedded", "broker", "streams/...", "statestore/..."}},
+			"examples/internal/embedded": {May: []string{"broker"}},
+			"examples/pv-uv":             {May: []string{"examples/internal/embedded", "broker", "streams/...", "statestore/..."}},
 		},
 	)
 }

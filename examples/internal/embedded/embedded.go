@@ -1,4 +1,5 @@
-package main
+// Package embedded runs a broker inside an example.
+package embedded
 
 import (
 	"context"
@@ -8,13 +9,14 @@ import (
 	"github.com/weirstream/weir/broker"
 )
 
-// embed runs a broker in this process, on data below dir. end stops it.
-func (a *app) embed(ctx context.Context, dir string) (end func() error, err error) {
+// Broker runs a broker in this process, on data below dir, and returns the addresses of one that is
+// ready. It goes on after ctx ends, until end stops it and waits for that.
+func Broker(ctx context.Context, dir string) (brokers []string, end func() error, err error) {
 	node, err := broker.New(broker.Config{Dir: filepath.Join(dir, "broker"), Listen: "127.0.0.1:0", Properties: map[string]string{
 		"group.initial.rebalance.delay.ms": "0",
 	}})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	live, stop := context.WithCancel(context.WithoutCancel(ctx))
 	done := make(chan error, 1)
@@ -25,12 +27,11 @@ func (a *app) embed(ctx context.Context, dir string) (end func() error, err erro
 	}
 	select {
 	case <-node.Ready():
-		a.brokers = []string{node.Addrs()["PLAINTEXT"].String()}
-		return end, nil
+		return []string{node.Addrs()["PLAINTEXT"].String()}, end, nil
 	case err := <-done:
 		stop()
-		return nil, err
+		return nil, nil, err
 	case <-ctx.Done():
-		return nil, errors.Join(ctx.Err(), end())
+		return nil, nil, errors.Join(ctx.Err(), end())
 	}
 }
