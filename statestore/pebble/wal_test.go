@@ -1,6 +1,8 @@
 package pebble_test
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,12 +13,19 @@ import (
 )
 
 // killed returns a copy of a folder as a process that is killed leaves it: with
-// everything that the operating system was told.
+// everything that the operating system was told. Pebble deletes what it replaced
+// whenever it likes: a copy that met this is made again.
 func killed(t *testing.T, dir string) string {
 	t.Helper()
-	copied := t.TempDir()
-	must(t, os.CopyFS(copied, os.DirFS(dir)))
-	return copied
+	for {
+		copied := t.TempDir()
+		err := os.CopyFS(copied, os.DirFS(dir))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		must(t, err)
+		return copied
+	}
 }
 
 func put(t *testing.T, db statestore.DB, key string, at int64) {
