@@ -5,6 +5,7 @@ import (
 
 	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/internal/window"
 	"github.com/weirstream/weir/streams/serde"
 )
 
@@ -48,24 +49,24 @@ func aggregate[K, V, KR, A, R any](g *Grouped[K, V], f folder[K, V, A], k kind[K
 	if in.failed() || st.bad {
 		return &Table[KR, A]{}
 	}
-	st.processor(in.out.name)
+	st.processor(in.out.Name)
 	st.addStore(desc)
 	st.connect(store)
 	if st.bad {
 		return &Table[KR, A]{}
 	}
-	out := &flow[KR, op.Change[A]]{name: st.name}
+	out := &flow[KR, op.Change[A]]{Name: st.name}
 	state := &op.State[K, A]{Operator: st.name, Store: store, Key: in.key, Value: value}
-	in.out.then(func(a *assembly) (op.Next[K, V], error) {
-		next, err := out.build(a)
+	in.out.Then(func(a *assembly) (op.Next[K, V], error) {
+		next, err := out.Build(a)
 		if err != nil {
 			return nil, err
 		}
-		rows, err := k.rows(a.env, *state, next)
+		rows, err := k.rows(a.Env, *state, next)
 		if err != nil {
 			return nil, err
 		}
-		return work(a.env, st.name, rows), nil
+		return work(a.Env, st.name, rows), nil
 	})
 	return k.table(b, o, out, state)
 }
@@ -73,9 +74,9 @@ func aggregate[K, V, KR, A, R any](g *Grouped[K, V], f folder[K, V, A], k kind[K
 // table is the handle on what an aggregation makes.
 func (k kind[K, KR, A, R]) table(b *Builder, o *options, out *flow[KR, op.Change[A]], state *op.State[K, A]) *Table[KR, A] {
 	if k.closes.end != nil {
-		b.closes[out.name] = k.closes
+		b.closes[out.Name] = k.closes
 	}
-	rows := kept(state.Store, &state.Old, func(a *assembly) (op.Lookup[KR, A], error) { return k.view(a.env, *state) })
+	rows := kept(state.Store, &state.Old, func(a *assembly) (op.Lookup[KR, A], error) { return k.view(a.Env, *state) })
 	rows.versioned = o.has(setVersioned)
 	return &Table[KR, A]{b: b, out: out, key: k.key(state.Key), value: state.Value, view: rows}
 }
@@ -138,7 +139,7 @@ func windowed[K, V, A any](t *TimeWindowed[K, V], f folder[K, V, A], opts []Opti
 		return &Table[Windowed[K], A]{}
 	}
 	work := func(e *op.Env, name string, rows *op.WindowRows[K, A]) op.Next[K, V] {
-		return windowFold(t.w, e, name, rows, f.fold)
+		return window.Fold(t.w, e, name, rows, f.fold)
 	}
 	return aggregate(t.g, f, windowKind[K, A](t.w, t.emit), work, opts)
 }

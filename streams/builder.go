@@ -6,7 +6,6 @@ import (
 	"maps"
 
 	"github.com/weirstream/weir/streams/internal/graph"
-	"github.com/weirstream/weir/streams/internal/op"
 )
 
 // Builder collects the operators of one topology. It is used from one goroutine
@@ -175,58 +174,4 @@ func (s *step) addStore(st graph.Store) {
 		s.check(s.b.graph.AddStore(st))
 		s.b.stores[st.Name] = st
 	}
-}
-
-// flow is where the records of one node go, in the topology: what hangs below
-// is instantiated once for each task.
-type flow[K, V any] struct {
-	name string // of the node
-	next []func(*assembly) (op.Next[K, V], error)
-}
-
-func (f *flow[K, V]) then(build func(*assembly) (op.Next[K, V], error)) {
-	f.next = append(f.next, build)
-}
-
-// pass lets the records of a flow reach another one by way of an operator, which
-// mk makes in front of what comes after.
-func pass[K, V, K2, V2 any](from *flow[K, V], to *flow[K2, V2], mk func(a *assembly, next op.Next[K2, V2]) (op.Next[K, V], error)) {
-	from.then(func(a *assembly) (op.Next[K, V], error) {
-		next, err := to.build(a)
-		if err != nil {
-			return nil, err
-		}
-		return mk(a, next)
-	})
-}
-
-// build instantiates everything below the node, once for each task even if
-// several parents lead to it.
-func (f *flow[K, V]) build(a *assembly) (op.Next[K, V], error) {
-	if n, ok := a.built[f].(op.Next[K, V]); ok {
-		return n, nil
-	}
-	next := make([]op.Next[K, V], 0, len(f.next))
-	for _, build := range f.next {
-		n, err := build(a)
-		if err != nil {
-			return nil, err
-		}
-		next = append(next, n)
-	}
-	n := op.FanOut(next)
-	a.built[f] = n
-	return n, nil
-}
-
-// once opens what several operators of a task share.
-func once[T any](a *assembly, key any, open func() (T, error)) (T, error) {
-	if t, ok := a.built[key].(T); ok {
-		return t, nil
-	}
-	t, err := open()
-	if err == nil {
-		a.built[key] = t
-	}
-	return t, err
 }

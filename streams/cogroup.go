@@ -8,6 +8,8 @@ import (
 
 	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/internal/window"
+	"github.com/weirstream/weir/streams/internal/wiring"
 	"github.com/weirstream/weir/streams/serde"
 )
 
@@ -58,7 +60,7 @@ func CogroupWith[K, V, A any](c *Cogrouped[K, A], g *Grouped[K, V], add func(key
 	if c.failed() || g.failed() {
 		return &Cogrouped[K, A]{}
 	}
-	if g.s.b != c.b && c.b.wrong("CogroupWith "+g.s.out.name, errors.New("the streams belong to different builders")) {
+	if g.s.b != c.b && c.b.wrong("CogroupWith "+g.s.out.Name, errors.New("the streams belong to different builders")) {
 		return &Cogrouped[K, A]{}
 	}
 	m := member[K, A]{nilFunc: add == nil}
@@ -67,14 +69,14 @@ func CogroupWith[K, V, A any](c *Cogrouped[K, A], g *Grouped[K, V], add func(key
 		if in.failed() {
 			return "", nil
 		}
-		in.out.then(func(a *assembly) (op.Next[K, V], error) {
+		in.out.Then(func(a *assembly) (op.Next[K, V], error) {
 			w, err := work(a)
 			if err != nil {
 				return nil, err
 			}
 			return fold(w, op.Aggregator(w.initial, add)), nil
 		})
-		return in.out.name, in.key
+		return in.out.Name, in.key
 	}
 	return &Cogrouped[K, A]{b: c.b, members: append(slices.Clip(c.members), m)}
 }
@@ -82,9 +84,9 @@ func CogroupWith[K, V, A any](c *Cogrouped[K, A], g *Grouped[K, V], add func(key
 func fold[K, V, A any](w *cogroupWork[K, A], f op.Fold[K, V, A]) op.Next[K, V] {
 	switch {
 	case w.windowed != nil:
-		return windowFold(w.windows, w.e, w.operator, w.windowed, f)
+		return window.Fold(w.windows, w.e, w.operator, w.windowed, f)
 	case w.sessions != nil:
-		return op.Session(w.e, w.operator, w.sessions, w.session.millis(), f, w.join)
+		return op.Session(w.e, w.operator, w.sessions, window.OfSessions(w.session), f, w.join)
 	default:
 		return op.Aggregate(w.e, w.operator, w.plain, f)
 	}
@@ -108,7 +110,7 @@ type CogroupedWindows[K, A any] struct {
 
 // WindowedBy cuts the streams into windows of record time.
 func (c *Cogrouped[K, A]) WindowedBy(w Windows) *CogroupedWindows[K, A] {
-	if c.failed() || c.b.wrong("WindowedBy of a cogroup", w.check()) {
+	if c.failed() || c.b.wrong("WindowedBy of a cogroup", window.Check(w)) {
 		return &CogroupedWindows[K, A]{}
 	}
 	return &CogroupedWindows[K, A]{c: c, w: w}
@@ -131,7 +133,7 @@ type CogroupedSessions[K, A any] struct {
 // WindowedBySession cuts the records of each key, of all streams together, into
 // sessions.
 func (c *Cogrouped[K, A]) WindowedBySession(w SessionWindows) *CogroupedSessions[K, A] {
-	if c.failed() || c.b.wrong("WindowedBySession of a cogroup", w.check()) {
+	if c.failed() || c.b.wrong("WindowedBySession of a cogroup", window.CheckSessions(w)) {
 		return &CogroupedSessions[K, A]{}
 	}
 	return &CogroupedSessions[K, A]{c: c, w: w}
@@ -162,18 +164,18 @@ func cogroup[K, KR, A, R any](c *Cogrouped[K, A], initial func() A, value serde.
 	names := make([]string, len(c.members)) // of the operators, known once all repartitions are
 	work := func(i int) func(a *assembly) (*cogroupWork[K, A], error) {
 		return func(a *assembly) (*cogroupWork[K, A], error) {
-			rows, err := once(a, store, func() (rows R, err error) {
-				next, err := out.build(a)
+			rows, err := wiring.Once(a, store, func() (rows R, err error) {
+				next, err := out.Build(a)
 				if err != nil {
 					return rows, err
 				}
-				return k.rows(a.env, *state, next)
+				return k.rows(a.Env, *state, next)
 			})
 			if err != nil {
 				return nil, err
 			}
 			w := use(rows)
-			w.e, w.operator, w.initial = a.env, names[i], initial
+			w.e, w.operator, w.initial = a.Env, names[i], initial
 			return w, nil
 		}
 	}
@@ -206,7 +208,7 @@ func cogroup[K, KR, A, R any](c *Cogrouped[K, A], initial func() A, value serde.
 		return &Table[KR, A]{}
 	}
 	b.graph.Copartition(fmt.Sprintf("%s (%s)", merge, caller()), names...)
-	out.name, state.Operator = merge, merge
+	out.Name, state.Operator = merge, merge
 	return k.table(b, o, out, state)
 }
 

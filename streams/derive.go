@@ -2,6 +2,7 @@ package streams
 
 import (
 	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/internal/wiring"
 	"github.com/weirstream/weir/streams/serde"
 )
 
@@ -26,7 +27,7 @@ func derive[K, V, V2 any](t *Table[K, V], d derived[K, V, V2]) *Table[K, V2] {
 	st := t.b.next(d.prefix, collect(d.opts), setName|setTable|d.allowed)
 	st.need(!d.nilFunc, "the function is nil")
 	state := materialised(st, t.key, d.value, d.allowed)
-	st.processor(t.out.name)
+	st.processor(t.out.Name)
 	st.keepIn(state.Store)
 	for i, ref := range st.o.refs {
 		st.need(st.o.owners[i] == t.b, "store %s belongs to another builder", ref)
@@ -35,17 +36,13 @@ func derive[K, V, V2 any](t *Table[K, V], d derived[K, V, V2]) *Table[K, V2] {
 	if st.bad {
 		return &Table[K, V2]{}
 	}
-	out := &flow[K, op.Change[V2]]{name: st.name}
+	out := &flow[K, op.Change[V2]]{Name: st.name}
 	each := func(a *assembly) op.Each[K, V, V2] {
-		if f, ok := a.built[state].(op.Each[K, V, V2]); ok {
-			return f
-		}
-		f := d.each(st, a)
-		a.built[state] = f
+		f, _ := wiring.Once(a, state, func() (op.Each[K, V, V2], error) { return d.each(st, a), nil })
 		return f
 	}
-	pass(t.out, out, func(a *assembly, next op.Next[K, op.Change[V2]]) (op.Next[K, op.Change[V]], error) {
-		return op.Derive(a.env, *state, each(a), d.quiet && !t.view.versioned, next)
+	wiring.Pass(t.out, out, func(a *assembly, next op.Next[K, op.Change[V2]]) (op.Next[K, op.Change[V]], error) {
+		return op.Derive(a.Env, *state, each(a), d.quiet && !t.view.versioned, next)
 	})
 	through := view[K, V2]{
 		keep:      t.view.keep,
@@ -92,7 +89,7 @@ func stored[K, V any](st *step, state *op.State[K, V], otherwise view[K, V]) vie
 	if state.Store == "" {
 		return otherwise
 	}
-	v := kept(state.Store, &state.Old, func(a *assembly) (op.Lookup[K, V], error) { return op.OpenRows(a.env, *state) })
+	v := kept(state.Store, &state.Old, func(a *assembly) (op.Lookup[K, V], error) { return op.OpenRows(a.Env, *state) })
 	v.versioned = st.o.has(setVersioned)
 	return v
 }

@@ -1,18 +1,18 @@
 package streams
 
-import "fmt"
+import "github.com/weirstream/weir/streams/internal/window"
 
 // EmitStrategy says when the rows of windows go on.
-type EmitStrategy int
+type EmitStrategy = window.EmitStrategy
 
 // The strategies.
 const (
 	// OnWindowUpdate lets every change of a row go on.
-	OnWindowUpdate EmitStrategy = iota
+	OnWindowUpdate = window.OnWindowUpdate
 	// OnWindowClose lets each row go on once, after its window has closed: when
 	// stream time has passed its end and grace. Rows come by time and then by key,
 	// a second apart at most by the wall clock. They are never cached.
-	OnWindowClose
+	OnWindowClose = window.OnWindowClose
 )
 
 // EmitStrategy says when the rows of the windows go on; on every update if
@@ -21,7 +21,7 @@ const (
 //	in                           --(a,x)@1--(a,y)@8--(a,z)@12-->
 //	Count, Tumbling 10, onClose  -------------------a[0,10):2@8->
 func (t *TimeWindowed[K, V]) EmitStrategy(e EmitStrategy) *TimeWindowed[K, V] {
-	if t.failed() || t.g.s.b.wrong("EmitStrategy of "+t.g.s.out.name, e.check(t.w.grace == Forever)) {
+	if t.failed() || t.g.s.b.wrong("EmitStrategy of "+t.g.s.out.Name, window.CheckEmit(e, window.Grace(t.w) == Forever)) {
 		return &TimeWindowed[K, V]{}
 	}
 	return &TimeWindowed[K, V]{g: t.g, w: t.w, emit: e}
@@ -33,19 +33,8 @@ func (t *TimeWindowed[K, V]) EmitStrategy(e EmitStrategy) *TimeWindowed[K, V] {
 //	in                         --(a,x)@1--(a,y)@8--(b,z)@19---->
 //	Count, Sessions 5, onClose -----------a[1,1]:1--a[8,8]:1-->
 func (t *SessionWindowed[K, V]) EmitStrategy(e EmitStrategy) *SessionWindowed[K, V] {
-	if t.failed() || t.g.s.b.wrong("EmitStrategy of "+t.g.s.out.name, e.check(t.w.grace == Forever)) {
+	if t.failed() || t.g.s.b.wrong("EmitStrategy of "+t.g.s.out.Name, window.CheckEmit(e, window.GraceOfSessions(t.w) == Forever)) {
 		return &SessionWindowed[K, V]{}
 	}
 	return &SessionWindowed[K, V]{g: t.g, w: t.w, emit: e}
-}
-
-func (e EmitStrategy) check(endless bool) error {
-	switch {
-	case e != OnWindowUpdate && e != OnWindowClose:
-		return fmt.Errorf("%w: no emit strategy is %d", ErrWindow, e)
-	case e == OnWindowClose && endless:
-		return fmt.Errorf("%w: they never close, so nothing would be emitted", ErrWindow)
-	default:
-		return nil
-	}
 }

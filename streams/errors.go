@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/weirstream/weir/streams/internal/window"
 )
 
 // TopologyError is one mistake in a topology: at which operator, called from
@@ -34,7 +36,7 @@ var (
 	// ErrOption means that an option does not apply to the operator.
 	ErrOption = errors.New("option does not apply")
 	// ErrWindow means that the windows make no sense.
-	ErrWindow = errors.New("bad windows")
+	ErrWindow = window.ErrWindow
 	// ErrEmpty means that the topology reads nothing.
 	ErrEmpty = errors.New("topology has no source")
 )

@@ -6,6 +6,7 @@ import (
 
 	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/internal/wiring"
 	"github.com/weirstream/weir/streams/serde"
 )
 
@@ -23,8 +24,8 @@ func From[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Se
 	if s.bad {
 		return broken[K, V]()
 	}
-	out := &flow[K, V]{name: name}
-	feed(b.sources[topic], out, key, value)
+	out := &flow[K, V]{Name: name}
+	wiring.Feed(b.sources[topic], out, key, value)
 	return &Stream[K, V]{b: b, out: out, key: key, value: value}
 }
 
@@ -36,33 +37,22 @@ func (s *step) source(topic, name string, table bool) string {
 	}
 	if old, ok := s.b.sources[topic]; ok {
 		switch {
-		case old.internal:
+		case old.Internal:
 			s.check(fmt.Errorf("%w: topic %s is a repartition topic", ErrDuplicate, topic))
-		case old.table || table:
+		case old.Table || table:
 			s.check(fmt.Errorf("%w: topic %s is already read by %s; a topic is either a table or streams",
-				ErrDuplicate, topic, old.name))
+				ErrDuplicate, topic, old.Name))
 		case s.o.timestamp != nil:
 			s.check(errors.New("TimestampFrom belongs to the first reading of a topic"))
 		}
-		return old.name
+		return old.Name
 	}
 	if err := s.b.graph.AddSource(name, topic); err != nil {
 		s.check(fmt.Errorf("%w: %w", ErrDuplicate, err))
 		return ""
 	}
-	s.b.sources[topic] = &source{name: name, topic: topic, table: table, timestamp: s.o.timestamp}
+	s.b.sources[topic] = &source{Name: name, Topic: topic, Table: table, Timestamp: s.o.timestamp}
 	return name
-}
-
-// feed lets a source decode for a flow.
-func feed[K, V any](src *source, out *flow[K, V], key serde.Serde[K], value serde.Serde[V]) {
-	src.feeds = append(src.feeds, func(a *assembly) (op.Inlet, error) {
-		next, err := out.build(a)
-		if err != nil {
-			return nil, err
-		}
-		return op.Source(src.name, key, value, next), nil
-	})
 }
 
 // TableFrom reads a topic as a table: each record replaces the row of its key,
@@ -96,17 +86,17 @@ func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value ser
 	if s.bad {
 		return &Table[K, V]{}
 	}
-	in := &flow[K, V]{name: sourceName}
-	feed(b.sources[topic], in, key, value)
+	in := &flow[K, V]{Name: sourceName}
+	wiring.Feed(b.sources[topic], in, key, value)
 	return tableOf(s, in, &op.State[K, V]{Operator: s.name, Store: o.store, Key: key, Value: value}, generated)
 }
 
 // tableOf makes a table of the latest value of each key of a flow. Without a
 // store it gets one, under the generated name, when somebody has to read it.
 func tableOf[K, V any](s *step, in *flow[K, V], state *op.State[K, V], generated string) *Table[K, V] {
-	out := &flow[K, op.Change[V]]{name: s.name}
-	pass(in, out, func(a *assembly, next op.Next[K, op.Change[V]]) (op.Next[K, V], error) {
-		return op.Table(a.env, *state, next)
+	out := &flow[K, op.Change[V]]{Name: s.name}
+	wiring.Pass(in, out, func(a *assembly, next op.Next[K, op.Change[V]]) (op.Next[K, V], error) {
+		return op.Table(a.Env, *state, next)
 	})
 	keep := func(reader *step) []string {
 		if state.Store == "" {
@@ -118,7 +108,7 @@ func tableOf[K, V any](s *step, in *flow[K, V], state *op.State[K, V], generated
 	}
 	return &Table[K, V]{b: s.b, out: out, key: state.Key, value: state.Value, view: view[K, V]{
 		keep:      keep,
-		open:      func(a *assembly) (op.Lookup[K, V], error) { return op.OpenRows(a.env, *state) },
+		open:      func(a *assembly) (op.Lookup[K, V], error) { return op.OpenRows(a.Env, *state) },
 		versioned: s.o.has(setVersioned),
 		tell: func(reader *step, force bool) bool {
 			if state.Store == "" && !force {

@@ -33,7 +33,7 @@ func GroupBy[K, V, K2 any](s *Stream[K, V], f func(key K, value V) K2, key serde
 	if out.failed() {
 		return &Grouped[K2, V]{}
 	}
-	check := &step{b: s.b, name: out.out.name, o: o}
+	check := &step{b: s.b, name: out.out.Name, o: o}
 	check.check(o.only(setName | setValue))
 	check.need(key != nil, "a serde is nil")
 	out.key = key
@@ -51,7 +51,7 @@ func GroupByKey[K, V any](s *Stream[K, V], opts ...Option) *Grouped[K, V] {
 		return &Grouped[K, V]{}
 	}
 	o := collect(opts)
-	check := &step{b: s.b, name: "GroupByKey of " + s.out.name, o: o}
+	check := &step{b: s.b, name: "GroupByKey of " + s.out.Name, o: o}
 	check.check(o.only(setName | setKey | setValue))
 	var err error
 	again := *s

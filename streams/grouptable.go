@@ -5,6 +5,7 @@ import (
 
 	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/internal/wiring"
 	"github.com/weirstream/weir/streams/serde"
 )
 
@@ -35,16 +36,16 @@ func GroupTableBy[K, V, K2, V2 any](t *Table[K, V], f func(key K, value V) (K2, 
 	st := t.b.next("KTABLE-SELECT", collect(opts), setName)
 	st.need(f != nil, "the function is nil")
 	st.need(key != nil && value != nil, "a serde is nil")
-	st.processor(t.out.name)
+	st.processor(t.out.Name)
 	if !st.bad {
 		t.view.tell(st, true)
 	}
 	if st.bad {
 		return &GroupedTable[K2, V2]{}
 	}
-	out := &flow[K2, op.Swap[V2]]{name: st.name}
-	pass(t.out, out, func(a *assembly, next op.Next[K2, op.Swap[V2]]) (op.Next[K, op.Change[V]], error) {
-		return op.Regroup(a.env, st.name, f, key, t.view.versioned, next), nil
+	out := &flow[K2, op.Swap[V2]]{Name: st.name}
+	wiring.Pass(t.out, out, func(a *assembly, next op.Next[K2, op.Swap[V2]]) (op.Next[K, op.Change[V]], error) {
+		return op.Regroup(a.Env, st.name, f, key, t.view.versioned, next), nil
 	})
 	return &GroupedTable[K2, V2]{b: t.b, out: out, key: key, value: value, name: st.o.name}
 }
@@ -86,15 +87,15 @@ func aggregateTable[K, V, A any](g *GroupedTable[K, V], r regroup[K, V, A], opts
 	if st.bad {
 		return &Table[K, A]{}
 	}
-	st.processor(in.name)
+	st.processor(in.Name)
 	st.keepIn(store)
 	if st.bad {
 		return &Table[K, A]{}
 	}
-	out := &flow[K, op.Change[A]]{name: st.name}
+	out := &flow[K, op.Change[A]]{Name: st.name}
 	state := &op.State[K, A]{Operator: st.name, Store: store, Key: g.key, Value: value}
-	pass(in, out, func(a *assembly, next op.Next[K, op.Change[A]]) (op.Next[K, op.Swap[V]], error) {
-		return op.AggregateSwaps(a.env, *state, r.how, next)
+	wiring.Pass(in, out, func(a *assembly, next op.Next[K, op.Change[A]]) (op.Next[K, op.Swap[V]], error) {
+		return op.AggregateSwaps(a.Env, *state, r.how, next)
 	})
 	return &Table[K, A]{b: b, out: out, key: g.key, value: value, view: stored(st, state, view[K, A]{})}
 }
@@ -110,7 +111,7 @@ func (g *GroupedTable[K, V]) reroute(st *step, sink, src, store string, given bo
 		st.check(fmt.Errorf("%w: of the repartition topic; give one with Named", ErrUnnamed))
 	}
 	in := through(st, g.out, hop[K, op.Swap[V]]{
-		topic: topic, sink: sink, source: src, parents: []string{g.out.name}, key: g.key, value: op.SwapSerde(g.value),
+		topic: topic, sink: sink, source: src, parents: []string{g.out.Name}, key: g.key, value: op.SwapSerde(g.value),
 	})
 	if g.name != "" {
 		g.moved = in
@@ -144,12 +145,12 @@ func through[K, V any](st *step, from *flow[K, V], h hop[K, V]) *flow[K, V] {
 			return nil
 		}
 	}
-	from.then(func(a *assembly) (op.Next[K, V], error) {
-		name := graph.RepartitionTopic(a.env.ApplicationID(), h.topic)
-		return op.SinkAt(a.env, h.sink, name, h.key, h.value, h.partition), nil
+	from.Then(func(a *assembly) (op.Next[K, V], error) {
+		name := graph.RepartitionTopic(a.Env.ApplicationID(), h.topic)
+		return op.SinkAt(a.Env, h.sink, name, h.key, h.value, h.partition), nil
 	})
-	b.sources[h.topic] = &source{name: h.source, topic: h.topic, internal: true}
-	out := &flow[K, V]{name: h.source}
-	feed(b.sources[h.topic], out, h.key, h.value)
+	b.sources[h.topic] = &source{Name: h.source, Topic: h.topic, Internal: true}
+	out := &flow[K, V]{Name: h.source}
+	wiring.Feed(b.sources[h.topic], out, h.key, h.value)
 	return out
 }

@@ -3,7 +3,10 @@ package streams
 import (
 	"fmt"
 
+	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/internal/window"
+	"github.com/weirstream/weir/streams/internal/wiring"
 )
 
 // Join joins each record of left with each of right that has the same key and
@@ -80,11 +83,11 @@ func joinStreams[K, L, R, O any](left *Stream[K, L], right *Stream[K, R], f join
 	if left.failed() || right.failed() {
 		return broken[K, O]()
 	}
-	j := &joined[K, L, R, O]{joiner: f, windows: w, step: left.b.between("Join", left.out.name, right.out.name, opts)}
+	j := &joined[K, L, R, O]{joiner: f, windows: w, step: left.b.between("Join", left.out.Name, right.out.Name, opts)}
 	j.check(j.o.only(setName | setStore | setMemory | setLog | setTopicConfig | setKey | setValue | setOther))
 	j.need(left.b == right.b, "the streams belong to different builders")
 	j.need(!f.nilFunc, "the function is nil")
-	j.check(w.check())
+	j.check(window.CheckJoin(w))
 	same, ok := any(right).(*Stream[K, L])
 	j.self = ok && f.left == nil && f.right == nil && same.out == left.out
 	l, r := *left, *right
@@ -99,7 +102,7 @@ func joinStreams[K, L, R, O any](left *Stream[K, L], right *Stream[K, R], f join
 	if j.bad {
 		return broken[K, O]()
 	}
-	out := &flow[K, O]{name: j.merge}
+	out := &flow[K, O]{Name: j.merge}
 	if j.self {
 		j.buildSelf(out)
 	} else {
@@ -131,13 +134,13 @@ func (j *joined[K, L, R, O]) meet() {
 	}
 	rekeyed := j.r.rekeyed
 	if j.l.rekeyed {
-		j.l = reroute(j.step, j.l, j.suffixed("-left", j.l.out.name))
+		j.l = reroute(j.step, j.l, j.suffixed("-left", j.l.out.Name))
 	}
 	switch {
 	case rekeyed && j.self:
 		j.b.index += 3 // Kafka Streams counts the topic twice, and has it once
 	case rekeyed:
-		j.r = reroute(j.step, j.r, j.suffixed("-right", j.r.out.name))
+		j.r = reroute(j.step, j.r, j.suffixed("-right", j.r.out.Name))
 	}
 }
 
@@ -169,10 +172,17 @@ func (j *joined[K, L, R, O]) names() {
 	j.op = &op.StreamJoin[K, L, R, O]{
 		Left: left, Right: right, Key: j.l.key, Both: j.both, LeftAlone: j.left, RightAlone: j.right,
 	}
-	j.op.Before, j.op.After, j.op.Grace = j.windows.millis()
-	if j.left != nil && !j.windows.eager {
+	j.op.Before, j.op.After, j.op.Grace = window.Reach(j.windows)
+	if j.left != nil && !window.IsEager(j.windows) {
 		j.op.Waiting = waiting + "-store"
 	}
+}
+
+// side describes the store of the records of one side.
+func (j *joined[K, L, R, O]) side(name string) graph.Store {
+	s := j.o.keyValue(name)
+	window.JoinStore(j.windows, &s)
+	return s
 }
 
 // nodes adds the operators and stores to the graph.
@@ -180,18 +190,18 @@ func (j *joined[K, L, R, O]) nodes() {
 	g, left, right := j.b.graph, &j.op.Left, &j.op.Right
 	if j.self {
 		left.Join = j.merge
-		j.node(left.Window, j.l.out.name)
+		j.node(left.Window, j.l.out.Name)
 		j.node(j.merge, left.Window)
-		j.keep(j.windows.store(j.o, left.Store), left.Window, j.merge)
+		j.keep(j.side(left.Store), left.Window, j.merge)
 		return
 	}
-	j.node(left.Window, j.l.out.name)
-	j.node(right.Window, j.r.out.name)
+	j.node(left.Window, j.l.out.Name)
+	j.node(right.Window, j.r.out.Name)
 	j.node(left.Join, left.Window)
 	j.node(right.Join, right.Window)
 	j.node(j.merge, left.Join, right.Join)
-	j.keep(j.windows.store(j.o, left.Store), left.Window, right.Join)
-	j.keep(j.windows.store(j.o, right.Store), right.Window, left.Join)
+	j.keep(j.side(left.Store), left.Window, right.Join)
+	j.keep(j.side(right.Store), right.Window, left.Join)
 	if j.op.Waiting != "" {
 		waiting := j.o.keyValue(j.op.Waiting)
 		waiting.Timestamped, waiting.Cached = false, false
@@ -217,24 +227,19 @@ type sides[K, L, R any] struct {
 
 func (j *joined[K, L, R, O]) build(out *flow[K, O]) {
 	open := func(a *assembly) (sides[K, L, R], error) {
-		if s, ok := a.built[j].(sides[K, L, R]); ok {
-			return s, nil
-		}
-		var s sides[K, L, R]
-		next, err := out.build(a)
-		if err == nil {
-			s.left, s.right, err = j.op.Open(a.env, next)
-		}
-		if err == nil {
-			a.built[j] = s
-		}
-		return s, err
+		return wiring.Once(a, j, func() (s sides[K, L, R], err error) {
+			next, err := out.Build(a)
+			if err == nil {
+				s.left, s.right, err = j.op.Open(a.Env, next)
+			}
+			return s, err
+		})
 	}
-	j.l.out.then(func(a *assembly) (op.Next[K, L], error) {
+	j.l.out.Then(func(a *assembly) (op.Next[K, L], error) {
 		s, err := open(a)
 		return s.left, err
 	})
-	j.r.out.then(func(a *assembly) (op.Next[K, R], error) {
+	j.r.out.Then(func(a *assembly) (op.Next[K, R], error) {
 		s, err := open(a)
 		return s.right, err
 	})
@@ -247,13 +252,13 @@ func (j *joined[K, L, R, O]) buildSelf(out *flow[K, O]) {
 	}
 	self := op.SelfJoin[K, L, O]{
 		Side: j.op.Left, Key: j.op.Key, Both: both, Before: j.op.Before, After: j.op.After,
-		Retention: j.windows.store(j.o, "").RetentionMs,
+		Retention: j.side("").RetentionMs,
 	}
-	j.l.out.then(func(a *assembly) (op.Next[K, L], error) {
-		next, err := out.build(a)
+	j.l.out.Then(func(a *assembly) (op.Next[K, L], error) {
+		next, err := out.Build(a)
 		if err != nil {
 			return nil, err
 		}
-		return self.Open(a.env, next)
+		return self.Open(a.Env, next)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/internal/wiring"
 	"github.com/weirstream/weir/streams/serde"
 )
 
@@ -127,8 +128,8 @@ func (j *foreignJoin[K, L, KF, R, VR]) wire() *flow[K, VR] {
 	b, n, st := j.left.b, j.n, j.st
 	j.left.view.tell(st, true)
 	j.right.view.tell(st, true)
-	subscribed := &flow[KF, op.Subscription[K]]{name: n.subscribe}
-	j.node(n.subscribe, j.left.out.name)
+	subscribed := &flow[KF, op.Subscription[K]]{Name: n.subscribe}
+	j.node(n.subscribe, j.left.out.Name)
 	received := through(st, subscribed, hop[KF, op.Subscription[K]]{
 		topic: n.registration, sink: n.subscribeSink, source: n.subscribeSource, parents: []string{n.subscribe},
 		key: j.how.Foreign, value: op.SubscriptionSerde(j.how.Key),
@@ -139,8 +140,8 @@ func (j *foreignJoin[K, L, KF, R, VR]) wire() *flow[K, VR] {
 	}
 	j.node(n.receive, n.subscribeSource, n.store)
 	j.node(n.respond, n.receive, j.right.view.keep(st)...)
-	j.node(n.publish, j.right.out.name, n.store)
-	answers := &flow[K, op.Answer[R]]{name: n.responseSink}
+	j.node(n.publish, j.right.out.Name, n.store)
+	answers := &flow[K, op.Answer[R]]{Name: n.responseSink}
 	answered := through(st, answers, hop[K, op.Answer[R]]{
 		topic: n.response, sink: n.responseSink, source: n.responseSource, parents: []string{n.respond, n.publish},
 		key: j.how.Key, value: op.AnswerSerde(j.value), partition: op.AnswerPartition[R],
@@ -149,33 +150,33 @@ func (j *foreignJoin[K, L, KF, R, VR]) wire() *flow[K, VR] {
 	if st.bad {
 		return nil
 	}
-	b.graph.Copartition(st.at(), n.subscribeSource, j.right.out.name)
-	b.graph.Copartition(st.at(), n.responseSource, j.left.out.name)
+	b.graph.Copartition(st.at(), n.subscribeSource, j.right.out.Name)
+	b.graph.Copartition(st.at(), n.responseSource, j.left.out.Name)
 	j.flowRight(subscribed, received, answers)
-	results := &flow[K, VR]{name: n.resolve}
-	pass(answered, results, func(a *assembly, next op.Next[K, VR]) (op.Next[K, op.Answer[R]], error) {
+	results := &flow[K, VR]{Name: n.resolve}
+	wiring.Pass(answered, results, func(a *assembly, next op.Next[K, VR]) (op.Next[K, op.Answer[R]], error) {
 		rows, err := j.left.view.open(a)
 		if err != nil {
 			return nil, err
 		}
-		return op.Resolve(a.env, n.resolve, j.how, rows, j.join, next), nil
+		return op.Resolve(a.Env, n.resolve, j.how, rows, j.join, next), nil
 	})
 	return results
 }
 
 // flowRight connects what leads to the answers.
 func (j *foreignJoin[K, L, KF, R, VR]) flowRight(subscribed, received *flow[KF, op.Subscription[K]], answers *flow[K, op.Answer[R]]) {
-	pass(j.left.out, subscribed, func(a *assembly, next op.Next[KF, op.Subscription[K]]) (op.Next[K, op.Change[L]], error) {
-		return op.Subscribe(a.env, j.n.subscribe, j.how, j.extract, j.left.view.versioned, next), nil
+	wiring.Pass(j.left.out, subscribed, func(a *assembly, next op.Next[KF, op.Subscription[K]]) (op.Next[K, op.Change[L]], error) {
+		return op.Subscribe(a.Env, j.n.subscribe, j.how, j.extract, j.left.view.versioned, next), nil
 	})
-	pass(received, answers, func(a *assembly, next op.Next[K, op.Answer[R]]) (op.Next[KF, op.Subscription[K]], error) {
+	wiring.Pass(received, answers, func(a *assembly, next op.Next[K, op.Answer[R]]) (op.Next[KF, op.Subscription[K]], error) {
 		rows, err := j.right.view.open(a)
 		if err != nil {
 			return nil, err
 		}
-		return op.Receive(a.env, j.n.receive, j.how, op.Respond(a.env, j.n.respond, rows, next))
+		return op.Receive(a.Env, j.n.receive, j.how, op.Respond(a.Env, j.n.respond, rows, next))
 	})
-	pass(j.right.out, answers, func(a *assembly, next op.Next[K, op.Answer[R]]) (op.Next[KF, op.Change[R]], error) {
-		return op.Publish(a.env, j.n.publish, j.how, j.right.view.versioned, next)
+	wiring.Pass(j.right.out, answers, func(a *assembly, next op.Next[K, op.Answer[R]]) (op.Next[KF, op.Change[R]], error) {
+		return op.Publish(a.Env, j.n.publish, j.how, j.right.view.versioned, next)
 	})
 }

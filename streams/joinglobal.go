@@ -80,7 +80,7 @@ func joinGlobal[K, V, KG, VG, O any](s *Stream[K, V], g *GlobalTable[KG, VG], ro
 	st := s.b.next("KSTREAM-LEFTJOIN", collect(opts), setName)
 	st.need(s.b == g.b, "stream and table belong to different builders")
 	st.need(!f.nilFunc && rowKey != nil, "the function is nil")
-	st.processor(s.out.name)
+	st.processor(s.out.Name)
 	if st.bad {
 		return broken[K, O]()
 	}
@@ -92,7 +92,7 @@ func joinGlobal[K, V, KG, VG, O any](s *Stream[K, V], g *GlobalTable[KG, VG], ro
 		Key: func(r *processor.Record[K, V]) (KG, bool) { return rowKey(r.Key, r.Value) },
 	}
 	rows := func(a *assembly) (op.Lookup[KG, VG], error) {
-		return op.OpenGlobalRows(a.env, g.store, g.topic, g.key, g.value)
+		return op.OpenGlobalRows(a.Env, g.store, g.topic, g.key, g.value)
 	}
 	return lookUp(s, join, view[KG, VG]{open: rows}, s.rekeyed)
 }

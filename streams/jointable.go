@@ -47,7 +47,7 @@ func joinTable[K, V, VT, O any](s *Stream[K, V], t *Table[K, VT], f rowJoiner[K,
 	if s.failed() || t.failed() {
 		return broken[K, O]()
 	}
-	st := s.b.between("JoinTable", s.out.name, t.out.name, opts)
+	st := s.b.between("JoinTable", s.out.Name, t.out.Name, opts)
 	st.check(st.o.only(setName | setKey | setValue))
 	st.need(s.b == t.b, "stream and table belong to different builders")
 	st.need(!f.nilFunc, "the function is nil")
@@ -58,21 +58,21 @@ func joinTable[K, V, VT, O any](s *Stream[K, V], t *Table[K, VT], f rowJoiner[K,
 		st.check(err)
 		in.value, err = pick(st.o.value, s.value)
 		st.check(err)
-		in = *reroute(st, &in, st.suffixed("", in.out.name))
+		in = *reroute(st, &in, st.suffixed("", in.out.Name))
 	}
 	if st.bad {
 		return broken[K, O]()
 	}
 	where := st.at()
 	st.name = st.suffixed("", s.b.generate(f.prefix))
-	st.processor(in.out.name)
+	st.processor(in.out.Name)
 	for _, store := range t.view.keep(st) {
 		st.connect(store)
 	}
 	if st.bad {
 		return broken[K, O]()
 	}
-	s.b.graph.Copartition(where, in.out.name, t.out.name)
+	s.b.graph.Copartition(where, in.out.Name, t.out.Name)
 	if f.alone != nil {
 		s.b.graph.TakeNullKeys(st.name)
 	}
@@ -82,9 +82,9 @@ func joinTable[K, V, VT, O any](s *Stream[K, V], t *Table[K, VT], f rowJoiner[K,
 
 // lookUp puts a join with the rows of a table behind s.
 func lookUp[K, V, KT, VT, O any](s *Stream[K, V], join op.RowJoin[K, V, KT, VT, O], v view[KT, VT], rekeyed bool) *Stream[K, O] {
-	out := &flow[K, O]{name: join.Operator}
-	s.out.then(func(a *assembly) (op.Next[K, V], error) {
-		next, err := out.build(a)
+	out := &flow[K, O]{Name: join.Operator}
+	s.out.Then(func(a *assembly) (op.Next[K, V], error) {
+		next, err := out.Build(a)
 		if err != nil {
 			return nil, err
 		}
@@ -94,7 +94,7 @@ func lookUp[K, V, KT, VT, O any](s *Stream[K, V], join op.RowJoin[K, V, KT, VT, 
 		}
 		join := join
 		join.Rows = rows
-		return join.Open(a.env, next), nil
+		return join.Open(a.Env, next), nil
 	})
 	return &Stream[K, O]{b: s.b, out: out, key: s.key, rekeyed: rekeyed}
 }

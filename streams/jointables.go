@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/internal/wiring"
 )
 
 // JoinTables joins the rows of two tables that have the same key. The time of a
@@ -69,8 +70,8 @@ func joinTables[K, L, R, VR any](left *Table[K, L], right *Table[K, R], kind op.
 	}
 	state := materialised[K, VR](st, left.key, nil, 0)
 	if !st.bad {
-		this.processor(left.out.name)
-		other.processor(right.out.name)
+		this.processor(left.out.Name)
+		other.processor(right.out.Name)
 		st.bad = this.bad || other.bad
 	}
 	st.processor(this.name, other.name)
@@ -113,27 +114,27 @@ type tableJoin[K, L, R, VR any] struct {
 
 // wire connects both sides, by way of the merge of their results.
 func (j tableJoin[K, L, R, VR]) wire() *flow[K, op.Change[VR]] {
-	out := &flow[K, op.Change[VR]]{name: j.state.Operator}
-	merge := &flow[K, op.Change[VR]]{name: j.state.Operator}
-	pass(merge, out, func(a *assembly, next op.Next[K, op.Change[VR]]) (op.Next[K, op.Change[VR]], error) {
-		return op.Merged(a.env, *j.state, next)
+	out := &flow[K, op.Change[VR]]{Name: j.state.Operator}
+	merge := &flow[K, op.Change[VR]]{Name: j.state.Operator}
+	wiring.Pass(merge, out, func(a *assembly, next op.Next[K, op.Change[VR]]) (op.Next[K, op.Change[VR]], error) {
+		return op.Merged(a.Env, *j.state, next)
 	})
 	side := func(name string, versioned bool) op.TableSide {
 		return op.TableSide{Operator: name, Old: j.state.Old, Latest: versioned}
 	}
-	pass(j.left.out, merge, func(a *assembly, next op.Next[K, op.Change[VR]]) (op.Next[K, op.Change[L]], error) {
+	wiring.Pass(j.left.out, merge, func(a *assembly, next op.Next[K, op.Change[VR]]) (op.Next[K, op.Change[L]], error) {
 		rows, err := j.right.view.open(a)
 		if err != nil {
 			return nil, err
 		}
-		return op.JoinLeft(a.env, side(j.this, j.left.view.versioned), j.kind, rows, j.f, next), nil
+		return op.JoinLeft(a.Env, side(j.this, j.left.view.versioned), j.kind, rows, j.f, next), nil
 	})
-	pass(j.right.out, merge, func(a *assembly, next op.Next[K, op.Change[VR]]) (op.Next[K, op.Change[R]], error) {
+	wiring.Pass(j.right.out, merge, func(a *assembly, next op.Next[K, op.Change[VR]]) (op.Next[K, op.Change[R]], error) {
 		rows, err := j.left.view.open(a)
 		if err != nil {
 			return nil, err
 		}
-		return op.JoinRight(a.env, side(j.other, j.right.view.versioned), j.kind, rows, j.f, next), nil
+		return op.JoinRight(a.Env, side(j.other, j.right.view.versioned), j.kind, rows, j.f, next), nil
 	})
 	return out
 }

@@ -1,90 +1,19 @@
 package streams
 
 import (
-	"fmt"
-	"math"
 	"time"
 
-	"github.com/weirstream/weir/streams/internal/graph"
-	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/internal/window"
 )
 
 // JoinWindows says how close in time two records are that meet in a join of
-// streams: a right one joins a left one if it is at most before earlier and at
-// most after later, both included.
+// streams: a right one joins a left one if it is at most Before earlier and at
+// most After later, both included. Grace lets records be late; with [Forever] a
+// record of an outer side waits for a match without end.
 //
 //	left record at       t
 //	right ones   [t-before ... t+after]
-type JoinWindows struct {
-	before, after, grace time.Duration
-	eager                bool
-}
+type JoinWindows = window.JoinWindows
 
 // Within joins records that are at most d apart, without grace.
-func Within(d time.Duration) JoinWindows { return JoinWindows{before: d, after: d} }
-
-// Before sets how much earlier than the left record the right one may be. It
-// may be negative: then it has to be later.
-func (w JoinWindows) Before(d time.Duration) JoinWindows {
-	w.before = d
-	return w
-}
-
-// After sets how much later than the left record the right one may be. It may
-// be negative: then it has to be earlier.
-func (w JoinWindows) After(d time.Duration) JoinWindows {
-	w.after = d
-	return w
-}
-
-// Grace lets records be late by d. So long a record of an outer side waits for
-// a match after its window has passed; with [Forever] it waits without end and
-// never goes on alone.
-func (w JoinWindows) Grace(d time.Duration) JoinWindows {
-	w.grace = d
-	return w
-}
-
-// Eager makes outer sides say at once that a record has no match yet, and again
-// what it matches later: results come early and some of them are taken back.
-// That is what Kafka Streams did before its release 3.1.
-func (w JoinWindows) Eager() JoinWindows {
-	w.eager = true
-	return w
-}
-
-func (w JoinWindows) check() error {
-	const ms = time.Millisecond
-	switch {
-	case w.before%ms != 0 || w.after%ms != 0:
-		return fmt.Errorf("%w: %v before and %v after are not whole milliseconds", ErrWindow, w.before, w.after)
-	case w.before+w.after < 0 || w.before > Forever/4 || w.after > Forever/4:
-		return fmt.Errorf("%w: %v before and %v after make no window", ErrWindow, w.before, w.after)
-	case w.grace < 0:
-		return fmt.Errorf("%w: the grace %v is negative", ErrWindow, w.grace)
-	default:
-		return nil
-	}
-}
-
-// size is how long a record can be met.
-func (w JoinWindows) size() time.Duration { return w.before + w.after }
-
-// millis returns the windows in milliseconds.
-func (w JoinWindows) millis() (before, after, grace int64) {
-	if w.grace > math.MaxInt64-w.size() {
-		return w.before.Milliseconds(), w.after.Milliseconds(), op.NoEnd
-	}
-	return w.before.Milliseconds(), w.after.Milliseconds(), w.grace.Milliseconds()
-}
-
-// store describes the store of the records of one side.
-func (w JoinWindows) store(o *options, name string) graph.Store {
-	s := o.keyValue(name)
-	s.Kind, s.RetainDuplicates, s.Timestamped, s.Cached = graph.Window, true, false, false
-	s.WindowSizeMs, s.RetentionMs = w.size().Milliseconds(), graph.Forever
-	if _, _, grace := w.millis(); grace != op.NoEnd {
-		s.RetentionMs = max(1, s.WindowSizeMs+grace)
-	}
-	return s
-}
+func Within(d time.Duration) JoinWindows { return window.Within(d) }

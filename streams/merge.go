@@ -21,13 +21,13 @@ func (s *Stream[K, V]) Merge(other *Stream[K, V], opts ...Option) *Stream[K, V] 
 	if s.b != other.b {
 		st.check(errors.New("the streams belong to different builders"))
 	}
-	st.processor(s.out.name, other.out.name)
+	st.processor(s.out.Name, other.out.Name)
 	if st.bad {
 		return broken[K, V]()
 	}
-	out := &flow[K, V]{name: st.name}
-	through := func(a *assembly) (op.Next[K, V], error) { return out.build(a) }
-	s.out.then(through)
-	other.out.then(through)
+	out := &flow[K, V]{Name: st.name}
+	through := func(a *assembly) (op.Next[K, V], error) { return out.Build(a) }
+	s.out.Then(through)
+	other.out.Then(through)
 	return &Stream[K, V]{b: s.b, out: out, key: s.key, value: s.value, rekeyed: s.rekeyed || other.rekeyed}
 }

@@ -3,15 +3,15 @@ package streams
 import (
 	"fmt"
 	"maps"
-	"math"
 	"time"
 
+	"github.com/weirstream/weir/streams/internal/window"
 	"github.com/weirstream/weir/streams/processor"
 	"github.com/weirstream/weir/streams/serde"
 )
 
 // Forever is a grace or a retention without end.
-const Forever time.Duration = math.MaxInt64
+const Forever = window.Forever
 
 // Option configures one operator. An option that does not apply to its operator
 // is an error of Build.

@@ -68,7 +68,7 @@ func Process[KI, VI, KO, VO any](s *Stream[KI, VI], supplier func() Processor[KI
 		s.b.index-- // of all operators, only this one takes no number when it is named
 	}
 	st.need(supplier != nil, "the supplier is nil")
-	st.processor(s.out.name)
+	st.processor(s.out.Name)
 	for i, ref := range st.o.refs {
 		st.need(o.owners[i] == s.b, "store %s belongs to another builder", ref)
 		st.connect(ref)
@@ -76,15 +76,14 @@ func Process[KI, VI, KO, VO any](s *Stream[KI, VI], supplier func() Processor[KI
 	if st.bad {
 		return broken[KO, VO]()
 	}
-	out := &flow[KO, VO]{name: st.name}
-	s.out.then(func(a *assembly) (op.Next[KI, VI], error) {
-		next, err := out.build(a)
+	out := &flow[KO, VO]{Name: st.name}
+	s.out.Then(func(a *assembly) (op.Next[KI, VI], error) {
+		next, err := out.Build(a)
 		if err != nil {
 			return nil, err
 		}
-		p := op.NewUser(a.env, st.name, st.o.refs, supplier(), next)
-		a.inits = append(a.inits, p.Init)
-		a.task.closers = append(a.task.closers, p.Close)
+		p := op.NewUser(a.Env, st.name, st.o.refs, supplier(), next)
+		a.Run(p.Init, p.Close)
 		return p.Process, nil
 	})
 	return &Stream[KO, VO]{b: s.b, out: out, rekeyed: true}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/internal/wiring"
 )
 
 // Repartition sends the stream through an internal topic, so that all records
@@ -62,7 +63,7 @@ func reroute[K, V any](st *step, s *Stream[K, V], base string) *Stream[K, V] {
 	}
 	for _, err := range []error{
 		b.graph.AddRepartition(graph.Repartition{Name: topic, Partitions: st.o.partitions}),
-		b.graph.AddProcessor(filter, s.out.name),
+		b.graph.AddProcessor(filter, s.out.Name),
 		b.graph.AddSink(sink, topic, filter),
 		b.graph.AddSource(src, topic),
 	} {
@@ -71,17 +72,17 @@ func reroute[K, V any](st *step, s *Stream[K, V], base string) *Stream[K, V] {
 			return broken[K, V]()
 		}
 	}
-	s.out.then(func(a *assembly) (op.Next[K, V], error) {
-		name := graph.RepartitionTopic(a.env.ApplicationID(), topic)
-		write := op.Sink(a.env, sink, name, s.key, s.value)
+	s.out.Then(func(a *assembly) (op.Next[K, V], error) {
+		name := graph.RepartitionTopic(a.Env.ApplicationID(), topic)
+		write := op.Sink(a.Env, sink, name, s.key, s.value)
 		if b.graph.NullKeysCount(filter) {
 			return write, nil
 		}
-		return op.DropNullKeys(a.env, write), nil
+		return op.DropNullKeys(a.Env, write), nil
 	})
-	b.sources[topic] = &source{name: src, topic: topic, internal: true}
-	out := &flow[K, V]{name: src}
-	feed(b.sources[topic], out, s.key, s.value)
+	b.sources[topic] = &source{Name: src, Topic: topic, Internal: true}
+	out := &flow[K, V]{Name: src}
+	wiring.Feed(b.sources[topic], out, s.key, s.value)
 	stream := &Stream[K, V]{b: b, out: out, key: s.key, value: s.value}
 	b.repartitions[topic] = shared[K, V]{from: s.out, out: stream}
 	return stream

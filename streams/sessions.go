@@ -1,16 +1,18 @@
 package streams
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/internal/window"
 	"github.com/weirstream/weir/streams/serde"
 )
 
-// SessionWindows says when a session ends.
-type SessionWindows struct{ gap, grace time.Duration }
+// SessionWindows says when a session ends. Grace lets a session take late
+// records until stream time has passed its end, the gap and that; [Forever]
+// never closes a session.
+type SessionWindows = window.SessionWindows
 
 // Sessions returns sessions that end after a gap without records; records just
 // the gap apart are in one. They have no grace.
@@ -18,25 +20,7 @@ type SessionWindows struct{ gap, grace time.Duration }
 //	time         0....5....10...15...20...25
 //	records      a  a  a                a
 //	Sessions 10  [0,     6]           [19,19]
-func Sessions(gap time.Duration) SessionWindows { return SessionWindows{gap: gap} }
-
-// Grace lets a session take late records until stream time has passed its end,
-// the gap and d. [Forever] never closes a session.
-func (w SessionWindows) Grace(d time.Duration) SessionWindows {
-	w.grace = d
-	return w
-}
-
-func (w SessionWindows) check() error {
-	switch {
-	case w.gap < time.Millisecond || w.gap%time.Millisecond != 0:
-		return fmt.Errorf("%w: the gap %v is not a positive number of milliseconds", ErrWindow, w.gap)
-	case w.grace < 0:
-		return fmt.Errorf("%w: the grace %v is negative", ErrWindow, w.grace)
-	default:
-		return nil
-	}
-}
+func Sessions(gap time.Duration) SessionWindows { return window.Sessions(gap) }
 
 // SessionWindowed is a grouped stream cut into sessions.
 type SessionWindowed[K, V any] struct {
@@ -53,7 +37,7 @@ type SessionWindowed[K, V any] struct {
 //	in                 --(a,x)@1---(a,y)@8----------------(a,z)@30----->
 //	Count, Sessions 10 --a[1,1]:1--a[1,1] gone--a[1,8]:2--a[30,30]:1-->
 func (g *Grouped[K, V]) WindowedBySession(w SessionWindows) *SessionWindowed[K, V] {
-	if g.failed() || g.s.b.wrong("WindowedBySession of "+g.s.out.name, w.check()) {
+	if g.failed() || g.s.b.wrong("WindowedBySession of "+g.s.out.Name, window.CheckSessions(w)) {
 		return &SessionWindowed[K, V]{}
 	}
 	return &SessionWindowed[K, V]{g: g, w: w}
@@ -95,27 +79,20 @@ func sessions[K, V, A any](t *SessionWindowed[K, V], f folder[K, V, A], join op.
 		return &Table[Windowed[K], A]{}
 	}
 	work := func(e *op.Env, name string, rows *op.SessionRows[K, A]) op.Next[K, V] {
-		return op.Session(e, name, rows, t.w.millis(), f.fold, join)
+		return op.Session(e, name, rows, window.OfSessions(t.w), f.fold, join)
 	}
 	return aggregate(t.g, f, sessionKind[K, A](t.w, t.emit), work, opts)
-}
-
-func (w SessionWindows) millis() op.Sessions {
-	return op.Sessions{Gap: millis(w.gap), Grace: millis(w.grace)}
 }
 
 // sessionKind keeps a row for each key and session.
 func sessionKind[K, A any](w SessionWindows, emit EmitStrategy) kind[K, Windowed[K], A, *op.SessionRows[K, A]] {
 	return kind[K, Windowed[K], A, *op.SessionRows[K, A]]{
 		allowed: setRetention,
-		closes:  closes{after: millis(sum(w.gap, w.grace)), end: op.EndOfWindow[K]},
+		closes:  closes{after: window.Millis(window.OpenFor(w)), end: op.EndOfWindow[K]},
 		store: func(st *step, name string) graph.Store {
 			s := st.o.keyValue(name)
-			s.Kind, s.Timestamped = graph.Session, false
-			st.retain(&s, sum(w.gap, w.grace))
-			if emit == OnWindowClose {
-				s.Held, s.Cached = true, false
-			}
+			window.SessionStore(&s, emit)
+			st.retain(&s, window.OpenFor(w))
 			return s
 		},
 		key:  serde.SessionWindowed[K],

@@ -1,6 +1,10 @@
 package streams
 
-import "time"
+import (
+	"time"
+
+	"github.com/weirstream/weir/streams/internal/window"
+)
 
 // Sliding returns windows that hold what lies at most diff apart, both ends
 // included: one ends at each record, and one starts right after it if there are
@@ -9,4 +13,4 @@ import "time"
 //
 //	in                 --(a,x)@10---(a,y)@15---------------->
 //	Count, Sliding 10  --a[0,10]:1--a[11,21]:1--a[5,15]:2-->
-func Sliding(diff time.Duration) Windows { return Windows{shape: sliding, size: diff} }
+func Sliding(diff time.Duration) Windows { return window.Sliding(diff) }

@@ -34,22 +34,22 @@ func (s *Stream[K, V]) Split(opts ...Option) *Branches[K, V] {
 		return b
 	}
 	st := s.b.next("KSTREAM-BRANCH", collect(opts), setName)
-	st.processor(s.out.name)
+	st.processor(s.out.Name)
 	if st.bad {
 		b.s = broken[K, V]()
 		return b
 	}
 	b.name = st.name
-	s.out.then(func(a *assembly) (op.Next[K, V], error) {
+	s.out.Then(func(a *assembly) (op.Next[K, V], error) {
 		cases := make([]op.Case[K, V], len(b.cases))
 		for i, c := range b.cases {
-			next, err := c.out.build(a)
+			next, err := c.out.Build(a)
 			if err != nil {
 				return nil, err
 			}
 			cases[i] = op.Case[K, V]{Test: c.test, Next: next}
 		}
-		return op.Split(a.env, st.name, cases), nil
+		return op.Split(a.Env, st.name, cases), nil
 	})
 	return b
 }
@@ -85,7 +85,7 @@ func (b *Branches[K, V]) add(take func(K, V) bool, nilFunc bool, suffix string, 
 	if st.bad {
 		return broken[K, V]()
 	}
-	out := &flow[K, V]{name: st.name}
+	out := &flow[K, V]{Name: st.name}
 	b.cases = append(b.cases, branch[K, V]{take, out})
 	return &Stream[K, V]{b: b.s.b, out: out, key: b.s.key, value: b.s.value, rekeyed: b.s.rekeyed}
 }

@@ -58,17 +58,17 @@ func add[K, V, K2, V2 any](s *Stream[K, V], sp spec[K2, V2], mk maker[K, V, K2, 
 	}
 	st := s.b.next(sp.prefix, collect(sp.opts), setName)
 	st.need(!sp.nilFunc, "the function is nil")
-	st.processor(s.out.name)
+	st.processor(s.out.Name)
 	if st.bad {
 		return broken[K2, V2]()
 	}
-	out := &flow[K2, V2]{name: st.name}
-	s.out.then(func(a *assembly) (op.Next[K, V], error) {
-		next, err := out.build(a)
+	out := &flow[K2, V2]{Name: st.name}
+	s.out.Then(func(a *assembly) (op.Next[K, V], error) {
+		next, err := out.Build(a)
 		if err != nil {
 			return nil, err
 		}
-		return mk(a.env, st.name, next), nil
+		return mk(a.Env, st.name, next), nil
 	})
 	return &Stream[K2, V2]{b: s.b, out: out, key: sp.key, value: sp.value, rekeyed: sp.rekeyed}
 }

@@ -2,63 +2,44 @@ package streams
 
 import (
 	"errors"
-	"fmt"
-	"math"
 	"time"
 
 	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/internal/window"
+	"github.com/weirstream/weir/streams/internal/wiring"
 )
 
-// Buffer is the room for rows that wait in [Table.Suppress].
-type Buffer struct {
-	records, bytes int64
-	strict         bool
-}
+// Buffer is the room for rows that wait in [Table.Suppress]: [Unbounded],
+// [MaxRecords] or [MaxBytes], and methods of the same names that bound the other
+// thing too. EmitEarlyWhenFull and ShutDownWhenFull say what happens when there is
+// no room: the oldest rows go on early, or the app ends with [ErrBufferFull].
+type Buffer = window.Buffer
 
 // Unbounded returns a buffer that takes whatever comes.
-func Unbounded() Buffer { return Buffer{records: math.MaxInt64, bytes: math.MaxInt64, strict: true} }
+func Unbounded() Buffer { return window.Unbounded() }
 
 // MaxRecords returns a buffer for n rows, which lets the oldest go on early when
 // it is full.
-func MaxRecords(n int64) Buffer { return Buffer{records: n, bytes: math.MaxInt64} }
+func MaxRecords(n int64) Buffer { return window.MaxRecords(n) }
 
 // MaxBytes returns a buffer for n bytes of keys, values and headers, which lets
 // the oldest row go on early when it is full.
-func MaxBytes(n int64) Buffer { return Buffer{records: math.MaxInt64, bytes: n} }
-
-// MaxRecords bounds the rows too.
-func (b Buffer) MaxRecords(n int64) Buffer { b.records = n; return b }
-
-// MaxBytes bounds the bytes too.
-func (b Buffer) MaxBytes(n int64) Buffer { b.bytes = n; return b }
-
-// EmitEarlyWhenFull lets the oldest rows go on early rather than fail.
-func (b Buffer) EmitEarlyWhenFull() Buffer { b.strict = false; return b }
-
-// ShutDownWhenFull ends the app with an error that wraps [ErrBufferFull] rather
-// than let a row go on early.
-func (b Buffer) ShutDownWhenFull() Buffer { b.strict = true; return b }
+func MaxBytes(n int64) Buffer { return window.MaxBytes(n) }
 
 // ErrBufferFull means that a buffer that must not emit early has no room.
 var ErrBufferFull = op.ErrBufferFull
 
 // Suppressed says which changes of a table are held back, and for how long.
-type Suppressed struct {
-	wait   time.Duration
-	final  bool
-	buffer Buffer
-}
+type Suppressed = window.Suppressed
 
 // UntilTimeLimit holds each change back for some stream time, counted from the
 // first one of its key.
-func UntilTimeLimit(wait time.Duration, b Buffer) Suppressed {
-	return Suppressed{wait: wait, buffer: b}
-}
+func UntilTimeLimit(wait time.Duration, b Buffer) Suppressed { return window.UntilTimeLimit(wait, b) }
 
 // UntilWindowCloses holds the rows of windows back until they cannot change any
 // more. The buffer must be unbounded or shut down when it is full.
-func UntilWindowCloses(b Buffer) Suppressed { return Suppressed{final: true, buffer: b} }
+func UntilWindowCloses(b Buffer) Suppressed { return window.UntilWindowCloses(b) }
 
 // closes is how the windows of an operator end, for a suppression behind it.
 type closes struct {
@@ -85,23 +66,23 @@ func (t *Table[K, V]) Suppress(s Suppressed, opts ...Option) *Table[K, V] {
 		store = b.generate("KTABLE-SUPPRESS-STATE-STORE")
 		st.named(false)
 	}
-	by, err := suppression[K](b, t.out.name, s)
+	by, err := suppression[K](b, t.out.Name, s)
 	st.check(err)
 	st.need(!t.view.versioned, "a versioned table cannot be suppressed")
 	key, err := pick(nil, t.key)
 	st.check(err)
 	value, err := pick(nil, t.value)
 	st.check(err)
-	st.processor(t.out.name)
+	st.processor(t.out.Name)
 	st.addStore(graph.Store{Name: store, Cached: true, Logged: !o.has(setLog), TopicConfig: o.topicConfig})
 	st.connect(store)
 	if st.bad {
 		return &Table[K, V]{}
 	}
-	out := &flow[K, op.Change[V]]{name: st.name}
+	out := &flow[K, op.Change[V]]{Name: st.name}
 	state := op.State[K, V]{Operator: st.name, Store: store, Key: key, Value: value}
-	pass(t.out, out, func(a *assembly, next op.Next[K, op.Change[V]]) (op.Next[K, op.Change[V]], error) {
-		return op.Suppress(a.env, state, by, next)
+	wiring.Pass(t.out, out, func(a *assembly, next op.Next[K, op.Change[V]]) (op.Next[K, op.Change[V]], error) {
+		return op.Suppress(a.Env, state, by, next)
 	})
 	rows := view[K, V]{
 		keep: func(reader *step) []string { return append(t.view.keep(reader), store) },
@@ -110,7 +91,7 @@ func (t *Table[K, V]) Suppress(s Suppressed, opts ...Option) *Table[K, V] {
 			if err != nil {
 				return nil, err
 			}
-			return op.SuppressRows(a.env, state, parent)
+			return op.SuppressRows(a.Env, state, parent)
 		},
 		tell: t.view.tell,
 	}
@@ -119,19 +100,9 @@ func (t *Table[K, V]) Suppress(s Suppressed, opts ...Option) *Table[K, V] {
 
 // suppression checks what the user wants behind an operator.
 func suppression[K any](b *Builder, operator string, s Suppressed) (op.Suppression[K], error) {
-	by := op.Suppression[K]{
-		Wait: millis(s.wait), Time: op.TimeOfRecord[K],
-		Records: s.buffer.records, Bytes: s.buffer.bytes, EmitEarly: !s.buffer.strict, Final: s.final,
-	}
-	switch {
-	case s.buffer.records <= 0 || s.buffer.bytes <= 0:
-		return by, errors.New("a buffer needs room for at least one record and one byte")
-	case s.wait < 0:
-		return by, fmt.Errorf("the wait %v is negative", s.wait)
-	case !s.final:
-		return by, nil
-	case by.EmitEarly:
-		return by, errors.New("final results cannot be emitted early: let the buffer be unbounded or shut down when it is full")
+	by, final, err := window.Suppression[K](s)
+	if err != nil || !final {
+		return by, err
 	}
 	c, ok := b.closing(operator)
 	if !ok {

@@ -2,6 +2,7 @@ package streams
 
 import (
 	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/internal/wiring"
 	"github.com/weirstream/weir/streams/serde"
 )
 
@@ -49,12 +50,12 @@ func (t *Table[K, V]) ToStream(opts ...Option) *Stream[K, V] {
 		return broken[K, V]()
 	}
 	st := t.b.next("KTABLE-TOSTREAM", collect(opts), setName)
-	st.processor(t.out.name)
+	st.processor(t.out.Name)
 	if st.bad {
 		return broken[K, V]()
 	}
-	out := &flow[K, V]{name: st.name}
-	pass(t.out, out, func(a *assembly, next op.Next[K, V]) (op.Next[K, op.Change[V]], error) {
+	out := &flow[K, V]{Name: st.name}
+	wiring.Pass(t.out, out, func(a *assembly, next op.Next[K, V]) (op.Next[K, op.Change[V]], error) {
 		return op.ToStream(next), nil
 	})
 	return &Stream[K, V]{b: t.b, out: out, key: t.key, value: t.value}

@@ -30,6 +30,6 @@ func filterTable[K, V any](t *Table[K, V], test func(K, V) bool, want bool, opts
 	}
 	return derive(t, derived[K, V, V]{
 		prefix: "KTABLE-FILTER", opts: opts, nilFunc: test == nil, value: t.value, quiet: true,
-		each: func(st *step, a *assembly) op.Each[K, V, V] { return op.Keep(a.env, st.name, test, want) },
+		each: func(st *step, a *assembly) op.Each[K, V, V] { return op.Keep(a.Env, st.name, test, want) },
 	})
 }

@@ -21,9 +21,8 @@ func TransformTableValues[K, V, V2 any](t *Table[K, V], supplier func() RowTrans
 	return derive(t, derived[K, V, V2]{
 		prefix: "KTABLE-TRANSFORMVALUES", opts: opts, allowed: setRef, nilFunc: supplier == nil,
 		each: func(st *step, a *assembly) op.Each[K, V, V2] {
-			r := op.NewTransform(a.env, st.name, st.o.refs, supplier())
-			a.inits = append(a.inits, r.Init)
-			a.task.closers = append(a.task.closers, r.Close)
+			r := op.NewTransform(a.Env, st.name, st.o.refs, supplier())
+			a.Run(r.Init, r.Close)
 			return r.Each
 		},
 	})

@@ -10,6 +10,6 @@ import "github.com/weirstream/weir/streams/internal/op"
 func MapTableValues[K, V, V2 any](t *Table[K, V], f func(key K, value V) V2, opts ...Option) *Table[K, V2] {
 	return derive(t, derived[K, V, V2]{
 		prefix: "KTABLE-MAPVALUES", opts: opts, nilFunc: f == nil,
-		each: func(st *step, a *assembly) op.Each[K, V, V2] { return op.Replace(a.env, st.name, f) },
+		each: func(st *step, a *assembly) op.Each[K, V, V2] { return op.Replace(a.Env, st.name, f) },
 	})
 }

@@ -21,12 +21,12 @@ func (s *Stream[K, V]) To(topic string, key serde.Serde[K], value serde.Serde[V]
 	st.need(key != nil && value != nil, "a serde is nil")
 	st.check(graph.Legal(topic))
 	if !st.bad {
-		st.check(s.b.graph.AddSink(st.name, topic, s.out.name))
+		st.check(s.b.graph.AddSink(st.name, topic, s.out.Name))
 	}
 	if st.bad {
 		return
 	}
-	s.out.then(func(a *assembly) (op.Next[K, V], error) {
-		return op.Sink(a.env, st.name, topic, key, value), nil
+	s.out.Then(func(a *assembly) (op.Next[K, V], error) {
+		return op.Sink(a.Env, st.name, topic, key, value), nil
 	})
 }

@@ -52,6 +52,8 @@ func rooms() map[string]Room {
 			"streams":                  {May: []string{"streams/internal/...", "streams/processor", "streams/serde", "statestore", "statestore/pebble"}},
 			"streams/internal/app":     {May: []string{"streams/internal/client", "streams/internal/graph", "streams/internal/runtime", "streams/processor", "statestore", "statestore/pebble"}},
 			"streams/internal/op":      {May: []string{"streams/processor", "streams/serde", "statestore"}},
+			"streams/internal/window":  {May: []string{"streams/internal/graph", "streams/internal/op"}},
+			"streams/internal/wiring":  {May: []string{"streams/internal/graph", "streams/internal/op", "streams/processor", "streams/serde"}},
 			"streams/internal/graph":   {Pure: true},
 			"streams/internal/runtime": {May: []string{"streams/internal/graph", "streams/processor", "streams/serde", "statestore"}},
 			"streams/internal/client":  {May: []string{"streams/internal/runtime"}},

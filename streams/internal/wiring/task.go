@@ -1,0 +1,140 @@
+package wiring
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/weirstream/weir/streams/internal/graph"
+	"github.com/weirstream/weir/streams/internal/op"
+	"github.com/weirstream/weir/streams/processor"
+)
+
+// NewTask instantiates the operators of a sub-topology. The processors of the
+// user are initialised before it returns; if one fails, those before it are
+// closed again.
+func NewTask(sub *graph.Subtopology, sources map[string]*Source, h processor.Host) (processor.Task, error) {
+	tk := &task{env: op.NewEnv(h), inlets: map[string]*inlet{}}
+	a := &Assembly{Env: tk.env, built: map[any]any{}, task: tk}
+	for _, n := range sub.Nodes {
+		if n.Kind != graph.Source {
+			continue
+		}
+		for _, topic := range n.Topics {
+			if err := tk.open(a, sources[topic]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for i, init := range a.inits {
+		if err := tk.guarded(init); err != nil {
+			tk.closers = tk.closers[:i]
+			return nil, errors.Join(err, tk.Close())
+		}
+	}
+	return tk, nil
+}
+
+// task is one running instance of a sub-topology.
+type task struct {
+	env     *op.Env
+	inlets  map[string]*inlet // by topic, under the name that messages carry
+	closers []func() error    // of the user's processors, in the order of their inits
+}
+
+// inlet is a source of a task.
+type inlet struct {
+	name      string
+	timestamp func(*processor.Message) (int64, error)
+	feeds     []op.Inlet
+}
+
+func (t *task) open(a *Assembly, s *Source) error {
+	in := &inlet{name: s.Name, timestamp: s.Timestamp}
+	for _, feed := range s.feeds {
+		f, err := feed(a)
+		if err != nil {
+			return err
+		}
+		in.feeds = append(in.feeds, f)
+	}
+	topic := s.Topic
+	if s.Internal {
+		topic = graph.RepartitionTopic(a.Env.ApplicationID(), topic)
+	}
+	t.inlets[topic] = in
+	return nil
+}
+
+var errNegativeTime = errors.New("negative timestamp")
+
+// Timestamp implements processor.Task.
+func (t *task) Timestamp(m *processor.Message) (int64, error) {
+	in, err := t.inlet(m)
+	if err != nil {
+		return 0, err
+	}
+	ms := m.Timestamp
+	if in.timestamp != nil {
+		err = t.guarded(func() error {
+			t.env.Enter(in.name)
+			ms, err = in.timestamp(m)
+			return err
+		})
+	}
+	if err == nil && ms < 0 {
+		err = errNegativeTime
+	}
+	if err == nil {
+		return ms, nil
+	}
+	bad := &processor.Error{Operator: in.name, Stage: processor.Deserialize, Err: err}
+	if p := (*processor.Error)(nil); errors.As(err, &p) {
+		bad.Err, bad.Stack = p.Err, p.Stack
+	}
+	bad.Err = fmt.Errorf("time of %s-%d at offset %d: %w", m.Topic, m.Partition, m.Offset, bad.Err)
+	return 0, bad
+}
+
+// Process implements processor.Task.
+func (t *task) Process(m *processor.Message) (err error) {
+	in, err := t.inlet(m)
+	if err != nil {
+		return err
+	}
+	t.env.Enter(in.name)
+	defer t.env.Guard(&err)
+	for _, feed := range in.feeds {
+		if err := feed(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *task) inlet(m *processor.Message) (*inlet, error) {
+	in, ok := t.inlets[m.Topic]
+	if !ok {
+		return nil, &processor.Error{
+			Operator: t.env.TaskID().String(), Stage: processor.Deserialize,
+			Err: fmt.Errorf("the task does not read topic %s", m.Topic),
+		}
+	}
+	return in, nil
+}
+
+// Close implements processor.Task.
+func (t *task) Close() error {
+	var errs []error
+	for _, f := range t.closers {
+		if err := t.guarded(f); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	t.closers = nil
+	return errors.Join(errs...)
+}
+
+func (t *task) guarded(f func() error) (err error) {
+	defer t.env.Guard(&err)
+	return f()
+}
