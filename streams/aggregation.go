@@ -77,7 +77,7 @@ func (k kind[K, KR, A, R]) table(b *Builder, o *options, out *flow[KR, op.Change
 		b.closes[out.Name] = k.closes
 	}
 	rows := kept(state.Store, &state.Old, func(a *assembly) (op.Lookup[KR, A], error) { return k.view(a.Env, *state) })
-	rows.versioned = o.has(setVersioned)
+	rows.versioned, rows.history = o.has(setVersioned), o.history
 	return &Table[KR, A]{b: b, out: out, key: k.key(state.Key), value: state.Value, view: rows}
 }
 

@@ -116,6 +116,26 @@ func TestBuildReportsMistakes(t *testing.T) {
 			build: func(b *builder) { streams.TableFrom(b, "in", str, str); from(b, "in") },
 			op:    "KSTREAM-SOURCE-0000000003", want: "either a table or streams", is: streams.ErrDuplicate,
 		},
+		"grace without versions": {
+			build: func(b *builder) {
+				streams.JoinTable(from(b, "s"), streams.TableFrom(b, "t", str, str), both, named("j"), streams.Grace(time.Second))
+			},
+			op: "j", want: "only a versioned table",
+		},
+		"grace beyond the history": {
+			build: func(b *builder) {
+				rows := streams.TableFrom(b, "t", str, str, store("t"), streams.Versioned(time.Second))
+				streams.JoinTable(from(b, "s"), rows, both, named("j"), streams.Grace(time.Minute))
+			},
+			op: "j", want: "longer than the history",
+		},
+		"negative grace of a table": {
+			build: func(b *builder) {
+				rows := streams.TableFrom(b, "t", str, str, store("t"), streams.Versioned(time.Second))
+				streams.JoinTable(from(b, "s"), rows, both, named("j"), streams.Grace(-1))
+			},
+			op: "j", want: "negative",
+		},
 		"join without function": {
 			build: func(b *builder) {
 				streams.Join[string, string, string, string](from(b, "l"), from(b, "r"), nil, joinWindow())
@@ -474,6 +494,10 @@ func TestRequireNames(t *testing.T) {
 		},
 		"rows of a joined table": func(b *builder) {
 			streams.JoinTable(from(b, "s"), streams.TableFrom(b, "t", str, str), both)
+		},
+		"what waits for late rows": func(b *builder) {
+			rows := streams.TableFrom(b, "t", str, str, store("t"), streams.Versioned(time.Minute))
+			streams.JoinTable(from(b, "s"), rows, both, streams.Grace(time.Second))
 		},
 	} {
 		if err := build(f); !errors.Is(err, streams.ErrUnnamed) {

@@ -47,6 +47,7 @@ func derive[K, V, V2 any](t *Table[K, V], d derived[K, V, V2]) *Table[K, V2] {
 	through := view[K, V2]{
 		keep:      t.view.keep,
 		versioned: t.view.versioned,
+		history:   t.view.history,
 		open: func(a *assembly) (op.Lookup[K, V2], error) {
 			rows, err := t.view.open(a)
 			if err != nil {
@@ -90,6 +91,6 @@ func stored[K, V any](st *step, state *op.State[K, V], otherwise view[K, V]) vie
 		return otherwise
 	}
 	v := kept(state.Store, &state.Old, func(a *assembly) (op.Lookup[K, V], error) { return op.OpenRows(a.Env, *state) })
-	v.versioned = st.o.has(setVersioned)
+	v.versioned, v.history = st.o.has(setVersioned), st.o.history
 	return v
 }

@@ -110,6 +110,7 @@ func tableOf[K, V any](s *step, in *flow[K, V], state *op.State[K, V], generated
 		keep:      keep,
 		open:      func(a *assembly) (op.Lookup[K, V], error) { return op.OpenRows(a.Env, *state) },
 		versioned: s.o.has(setVersioned),
+		history:   s.o.history,
 		tell: func(reader *step, force bool) bool {
 			if state.Store == "" && !force {
 				return false

@@ -94,5 +94,5 @@ func joinGlobal[K, V, KG, VG, O any](s *Stream[K, V], g *GlobalTable[KG, VG], ro
 	rows := func(a *assembly) (op.Lookup[KG, VG], error) {
 		return op.OpenGlobalRows(a.Env, g.store, g.topic, g.key, g.value)
 	}
-	return lookUp(s, join, view[KG, VG]{open: rows}, s.rekeyed)
+	return lookUp(s, join, view[KG, VG]{open: rows}, s.rekeyed, func(_ *op.Env, next op.Next[K, V]) (op.Next[K, V], error) { return next, nil })
 }

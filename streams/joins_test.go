@@ -62,6 +62,14 @@ func operatorsOfJoins() map[string]func(b *builder) {
 		"jointable": func(b *builder) {
 			to(streams.JoinTable(from(b, "s"), streams.TableFrom(b, "t", str, str), both), "out", str)
 		},
+		"jointable-grace": func(b *builder) {
+			t := streams.TableFrom(b, "t", str, str, store("t"), streams.Versioned(time.Minute))
+			to(streams.JoinTable(from(b, "s"), t, both, streams.Grace(10*time.Millisecond)), "out", str)
+		},
+		"leftjointable-grace": func(b *builder) {
+			t := streams.TableFrom(b, "t", str, str, store("t"), streams.Versioned(time.Minute)).Filter(yes)
+			to(streams.LeftJoinTable(rekeyed(from(b, "s")), t, orRight, named("late"), streams.Grace(10*time.Millisecond)), "out", str)
+		},
 		"leftjointable": func(b *builder) {
 			to(streams.LeftJoinTable(from(b, "s"), streams.TableFrom(b, "t", str, str), orRight), "out", str)
 		},

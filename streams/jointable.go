@@ -1,6 +1,10 @@
 package streams
 
-import "github.com/weirstream/weir/streams/internal/op"
+import (
+	"time"
+
+	"github.com/weirstream/weir/streams/internal/op"
+)
 
 // JoinTable joins each record with the row that its key has in a table at that
 // moment; a record without a row is dropped. Changes of the table send nothing.
@@ -12,7 +16,8 @@ import "github.com/weirstream/weir/streams/internal/op"
 //	t          ---------(a,x)------------------>
 //	JoinTable  ------------------(a,2x)-------->
 //
-// Options: [Named], and [KeySerde] and [ValueSerde] for the repartition topic.
+// Options: [Named], [Grace] with a versioned table, and [KeySerde] and [ValueSerde]
+// for the repartition topic and for what waits.
 func JoinTable[K, V, VT, O any](s *Stream[K, V], t *Table[K, VT], join func(key K, value V, row VT) O, opts ...Option) *Stream[K, O] {
 	return joinTable(s, t, rowJoiner[K, V, VT, O]{prefix: "KSTREAM-JOIN", nilFunc: join == nil, both: join}, opts)
 }
@@ -48,16 +53,19 @@ func joinTable[K, V, VT, O any](s *Stream[K, V], t *Table[K, VT], f rowJoiner[K,
 		return broken[K, O]()
 	}
 	st := s.b.between("JoinTable", s.out.Name, t.out.Name, opts)
-	st.check(st.o.only(setName | setKey | setValue))
+	st.check(st.o.only(setName | setKey | setValue | setGrace))
 	st.need(s.b == t.b, "stream and table belong to different builders")
 	st.need(!f.nilFunc, "the function is nil")
+	st.delays(t.view.versioned, t.view.history)
 	in := *s
-	if s.rekeyed {
+	if s.rekeyed || st.o.has(setGrace) {
 		var err error
 		in.key, err = pick(st.o.key, s.key)
 		st.check(err)
 		in.value, err = pick(st.o.value, s.value)
 		st.check(err)
+	}
+	if s.rekeyed {
 		in = *reroute(st, &in, st.suffixed("", in.out.Name))
 	}
 	if st.bad {
@@ -69,6 +77,7 @@ func joinTable[K, V, VT, O any](s *Stream[K, V], t *Table[K, VT], f rowJoiner[K,
 	for _, store := range t.view.keep(st) {
 		st.connect(store)
 	}
+	wait := op.Delay[K, V]{Operator: st.name, Store: st.buffer(), Key: in.key, Value: in.value, Grace: st.o.grace.Milliseconds()}
 	if st.bad {
 		return broken[K, O]()
 	}
@@ -77,11 +86,41 @@ func joinTable[K, V, VT, O any](s *Stream[K, V], t *Table[K, VT], f rowJoiner[K,
 		s.b.graph.TakeNullKeys(st.name)
 	}
 	join := op.RowJoin[K, V, K, VT, O]{Operator: st.name, Key: op.SameKey[K, V], Both: f.both, Alone: f.alone}
-	return lookUp(&in, join, t.view, false)
+	return lookUp(&in, join, t.view, false, func(e *op.Env, next op.Next[K, V]) (op.Next[K, V], error) {
+		if wait.Store == "" {
+			return next, nil
+		}
+		return wait.Open(e, next)
+	})
 }
 
-// lookUp puts a join with the rows of a table behind s.
-func lookUp[K, V, KT, VT, O any](s *Stream[K, V], join op.RowJoin[K, V, KT, VT, O], v view[KT, VT], rekeyed bool) *Stream[K, O] {
+// delays checks that a stream may wait for the rows of a table.
+func (s *step) delays(versioned bool, history time.Duration) {
+	s.need(s.o.grace >= 0, "the grace %v is negative", s.o.grace)
+	if s.o.has(setGrace) {
+		s.need(versioned, "only a versioned table tells which row a record meets after a grace")
+		s.need(!versioned || s.o.grace <= history, "the grace %v is longer than the history of the table, which is %v", s.o.grace, history)
+	}
+}
+
+// buffer declares the store of what waits, and returns its name; "" if nothing
+// does.
+func (s *step) buffer() string {
+	if !s.o.has(setGrace) {
+		return ""
+	}
+	name := s.name + "-Buffer"
+	s.need(s.o.has(setName) || !s.b.requireNames, "%w: of the store; give one with Named", ErrUnnamed)
+	desc := s.o.keyValue(name)
+	desc.Timestamped, desc.Cached = false, false
+	s.addStore(desc)
+	s.connect(name)
+	return name
+}
+
+// lookUp puts a join with the rows of a table behind s; wait may put something in
+// front of it.
+func lookUp[K, V, KT, VT, O any](s *Stream[K, V], join op.RowJoin[K, V, KT, VT, O], v view[KT, VT], rekeyed bool, wait func(*op.Env, op.Next[K, V]) (op.Next[K, V], error)) *Stream[K, O] {
 	out := &flow[K, O]{Name: join.Operator}
 	s.out.Then(func(a *assembly) (op.Next[K, V], error) {
 		next, err := out.Build(a)
@@ -94,7 +133,7 @@ func lookUp[K, V, KT, VT, O any](s *Stream[K, V], join op.RowJoin[K, V, KT, VT, 
 		}
 		join := join
 		join.Rows = rows
-		return join.Open(a.Env, next), nil
+		return wait(a.Env, join.Open(a.Env, next))
 	})
 	return &Stream[K, O]{b: s.b, out: out, key: s.key, rekeyed: rekeyed}
 }

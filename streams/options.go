@@ -37,6 +37,7 @@ const (
 	setRef
 	setVersioned
 	setOther
+	setGrace
 	// setState is what every operator with a store of its own takes.
 	setState = setStore | setValue | setCache | setMemory | setLog | setTopicConfig
 	// setTable is what every table takes: its store may be versioned.
@@ -47,7 +48,7 @@ func (s setting) String() string {
 	names := [...]string{
 		"Named", "Store", "KeySerde", "ValueSerde", "Retention", "NoCache", "InMemory",
 		"NoChangelog", "TopicConfig", "Partitions", "TimestampFrom", "a store reference", "Versioned",
-		"OtherSerde",
+		"OtherSerde", "Grace",
 	}
 	for i, name := range names {
 		if s&(1<<i) != 0 {
@@ -67,6 +68,7 @@ type options struct {
 	topicConfig map[string]string
 	partitions  int32
 	history     time.Duration
+	grace       time.Duration
 	timestamp   func(*processor.Message) (int64, error)
 	refs        []string   // names of stores
 	owners      []*Builder // of the stores, index by index
@@ -159,6 +161,13 @@ func TopicConfig(config map[string]string) Option {
 func Versioned(history time.Duration) Option {
 	return option{setVersioned, func(o *options) { o.history = history }}
 }
+
+// Grace lets a stream wait for late rows of the versioned table that it is joined
+// with: a record meets its row once stream time is d after it, and finds the row
+// of its own time. Records go on in the order of time, key and arrival; one that
+// comes later than d after stream time meets its row at once. What waits has a
+// changelog.
+func Grace(d time.Duration) Option { return option{setGrace, func(o *options) { o.grace = d }} }
 
 // Partitions fixes the partition count of a repartition topic. Without it there
 // are as many as the largest source upstream has.

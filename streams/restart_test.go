@@ -170,6 +170,12 @@ func pending() map[string]func(b *builder) {
 		"suppressed until closed": func(b *builder) {
 			frames(byKey(b).WindowedBy(streams.Tumbling(10*ms)).Count().Suppress(streams.UntilWindowCloses(streams.Unbounded())), digits{})
 		},
+		"join with late rows": func(b *builder) {
+			s := from(b, "in")
+			counts := streams.GroupByKey(s).Count(store("c"), streams.Versioned(time.Second))
+			join := func(_, v string, n int64) string { return v + strconv.FormatInt(n, 10) }
+			to(streams.JoinTable(s, counts, join, streams.Grace(20*ms)), "out", str)
+		},
 		"join of tables": func(b *builder) {
 			g := byKey(b)
 			count := streams.MapTableValues(g.Count(), func(_ string, n int64) string { return strconv.FormatInt(n, 10) })

@@ -1,6 +1,8 @@
 package streams
 
 import (
+	"time"
+
 	"github.com/weirstream/weir/streams/internal/op"
 	"github.com/weirstream/weir/streams/internal/wiring"
 	"github.com/weirstream/weir/streams/serde"
@@ -25,6 +27,7 @@ type view[K, V any] struct {
 	// if that takes it. It reports whether the changes do.
 	tell      func(reader *step, force bool) bool
 	versioned bool // open answers as of a time, and changes can be late
+	history   time.Duration
 }
 
 // kept is the view of a table whose rows are always stored. old is set if the

@@ -28,8 +28,7 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// rigs returns what runs the cases of each op. A case of an op that has none is
-// skipped by its name.
+// rigs returns what runs the cases of each op.
 func rigs() map[string]func(*testCase) (*rig, error) {
 	return map[string]func(*testCase) (*rig, error){
 		"ssjoin":      ssJoinRig,
@@ -53,8 +52,7 @@ type rig struct {
 	build            func(opts ...streams.Option) (*streams.Topology, error)
 	inputs           map[string]pipe // by the topic of an in line
 	drain            func(d *streamstest.Driver) ([]caseRec, error)
-	cached, uncached bool   // runs as built, and with NoCache
-	missing          string // a setting that does not exist yet; "" if all do
+	cached, uncached bool // runs as built, and with NoCache
 }
 
 // pipe pushes one record of a case.
@@ -62,18 +60,12 @@ type pipe func(d *streamstest.Driver, r caseRec) error
 
 func runCase(t *testing.T, c *testCase) {
 	open, known := rigs()[c.op]
-	switch {
-	case !known:
+	if !known {
 		t.Fatalf("%s:%d: unknown op %q", c.file, c.line, c.op)
-	case open == nil:
-		t.Skipf("operator %s does not exist yet", c.op)
 	}
 	r, err := open(c)
 	if err != nil {
 		t.Fatalf("%s:%d: %v", c.file, c.line, err)
-	}
-	if r.missing != "" {
-		t.Skipf("operator %s with %s does not exist yet", c.op, r.missing)
 	}
 	if r.cached {
 		if err := r.replay(c); err != nil {

@@ -17,16 +17,13 @@ func stJoinRig(c *testCase) (*rig, error) {
 	if kind != "inner" && kind != "left" {
 		return nil, fmt.Errorf("unknown kind=%s", kind)
 	}
-	r := &rig{inputs: ints("L", "R"), drain: drainInts, cached: true}
-	switch c.args["table"] {
-	case "plain":
-		r.uncached = true
-	case "versioned":
-		if _, ok := c.args["grace"]; ok {
-			r.missing = "a grace"
-		}
-	default:
-		return nil, fmt.Errorf("unknown table=%s", c.args["table"])
+	r := &rig{inputs: ints("L", "R"), drain: drainInts, cached: true, uncached: true}
+	if table := c.args["table"]; table != "plain" && table != "versioned" {
+		return nil, fmt.Errorf("unknown table=%s", table)
+	}
+	grace, err := c.millis("grace", -1)
+	if err != nil {
+		return nil, err
 	}
 	history, err := c.millis("hist", 0)
 	if err != nil {
@@ -42,10 +39,14 @@ func stJoinRig(c *testCase) (*rig, error) {
 			opts = append(opts, streams.Store("rows"))
 		}
 		t := streams.TableFrom(b, "R", intKeys, serde.String(), opts...)
+		var late streams.Option
+		if grace >= 0 {
+			late = streams.Grace(time.Duration(grace) * time.Millisecond)
+		}
 		if kind == "left" {
-			s = streams.LeftJoinTable(s, t, func(_, v string, row *string) string { return v + sep + orNullText(row) })
+			s = streams.LeftJoinTable(s, t, func(_, v string, row *string) string { return v + sep + orNullText(row) }, late)
 		} else {
-			s = streams.JoinTable(s, t, func(_, v, row string) string { return v + sep + row })
+			s = streams.JoinTable(s, t, func(_, v, row string) string { return v + sep + row }, late)
 		}
 		s.To("out", intKeys, serde.String())
 		return b.Build()

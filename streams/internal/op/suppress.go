@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/tidwall/btree"
 
@@ -142,7 +141,7 @@ func openBuffer[K, V any](e *Env, s State[K, V], sized bool) (*buffer[K, V], err
 			err = b.enter(r.Key, &r.Value)
 		}
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("read store %s: %w", s.Store, err)
 		}
 	}
 	return b, nil
@@ -203,13 +202,15 @@ func (b *buffer[K, V]) pop() (key K, w waiting[V], err error) {
 	return p.key, w, b.kv.DeleteAt(p.key, w.now.at)
 }
 
-// waitingCodec writes a waiting row: its place in 8 bytes, the time of its record
-// in 8, the value now and the one before, and the headers. Every field has its
-// length plus one before it as a varint, 0 for null.
+// waitingCodec writes a waiting row in the layout of heldrow.go. Fixed are be64 of
+// its place and be64 of the time of its record; the byte strings are the value now
+// and the one before. In the changelog a row
+// has the key of the table's row and the time of its record.
 type waitingCodec[V any] struct{ value codec[V] }
 
 // Append implements statestore.Codec.
 func (c waitingCodec[V]) Append(dst []byte, w waiting[V]) (_ []byte, err error) {
+	dst = append(dst, heldFormat...)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(w.at))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(w.now.at))
 	for _, r := range []row[V]{w.now, w.prior} {
@@ -221,26 +222,16 @@ func (c waitingCodec[V]) Append(dst []byte, w waiting[V]) (_ []byte, err error) 
 		}
 		dst = appendField(dst, b)
 	}
-	for _, h := range w.headers {
-		dst = appendField(appendField(dst, []byte(h.Key)), h.Value)
-	}
-	return dst, nil
-}
-
-func appendField(dst, b []byte) []byte {
-	if b == nil {
-		return append(dst, 0)
-	}
-	return append(binary.AppendUvarint(dst, uint64(len(b))+1), b...)
+	return appendHeaders(dst, w.headers), nil
 }
 
 // Decode implements statestore.Codec.
 func (c waitingCodec[V]) Decode(b []byte) (w waiting[V], err error) {
-	if len(b) < 16 {
-		return w, fmt.Errorf("waiting row of %d bytes: %w", len(b), statestore.ErrCorrupt)
+	head, b, err := beginHeld(b, 16)
+	if err != nil {
+		return w, err
 	}
-	w.at, w.now.at = int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))
-	b = b[16:]
+	w.at, w.now.at = int64(binary.BigEndian.Uint64(head)), int64(binary.BigEndian.Uint64(head[8:]))
 	for _, r := range []*row[V]{&w.now, &w.prior} {
 		var field []byte
 		if field, b, err = readField(b); err == nil && field != nil {
@@ -251,28 +242,8 @@ func (c waitingCodec[V]) Decode(b []byte) (w waiting[V], err error) {
 			return w, err
 		}
 	}
-	for len(b) > 0 {
-		var key, value []byte
-		if key, b, err = readField(b); err == nil {
-			value, b, err = readField(b)
-		}
-		if err != nil {
-			return w, err
-		}
-		w.headers = append(w.headers, processor.Header{Key: string(key), Value: slices.Clone(value)})
-	}
-	return w, nil
-}
-
-func readField(b []byte) (field, rest []byte, err error) {
-	n, used := binary.Uvarint(b)
-	if used <= 0 || n > uint64(len(b)-used)+1 {
-		return nil, nil, fmt.Errorf("waiting row is cut short: %w", statestore.ErrCorrupt)
-	}
-	if b = b[used:]; n == 0 {
-		return nil, b, nil
-	}
-	return b[: n-1 : n-1], b[n-1:], nil
+	w.headers, err = readHeaders(b)
+	return w, err
 }
 
 // EndOfWindow is the moment from which final results wait.
