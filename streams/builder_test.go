@@ -116,6 +116,30 @@ func TestBuildReportsMistakes(t *testing.T) {
 			build: func(b *builder) { streams.TableFrom(b, "in", str, str); from(b, "in") },
 			op:    "KSTREAM-SOURCE-0000000003", want: "either a table or streams", is: streams.ErrDuplicate,
 		},
+		"window store without size": {
+			build: func(b *builder) { streams.NewWindowStore(b, "w", 0, str, str) },
+			op:    "w", want: "positive number of milliseconds", is: streams.ErrWindow,
+		},
+		"window store that forgets too early": {
+			build: func(b *builder) { streams.NewWindowStore(b, "w", time.Minute, str, str, streams.Retention(time.Second)) },
+			op:    "w", want: "shorter than the windows need", is: streams.ErrWindow,
+		},
+		"session store without retention": {
+			build: func(b *builder) { streams.NewSessionStore(b, "s", 0, str, str) },
+			op:    "s", want: "not positive",
+		},
+		"nil supplier of values": {
+			build: func(b *builder) { streams.ProcessValues[string, string, string](from(b, "in"), nil, named("p")) },
+			op:    "p", want: "supplier is nil",
+		},
+		"print nowhere": {
+			build: func(b *builder) { from(b, "in").Print(nil, named("p")) },
+			op:    "p", want: "function is nil",
+		},
+		"option of a store without one": {
+			build: func(b *builder) { from(b, "in").ToTable(named("t"), streams.NoCache()) },
+			op:    "t", want: "NoCache", is: streams.ErrOption,
+		},
 		"grace without versions": {
 			build: func(b *builder) {
 				streams.JoinTable(from(b, "s"), streams.TableFrom(b, "t", str, str), both, named("j"), streams.Grace(time.Second))

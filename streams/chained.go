@@ -41,6 +41,11 @@ func (s *Stream[K, V]) Process[K2, V2 any](supplier func() Processor[K, V, K2, V
 	return Process(s, supplier, opts...)
 }
 
+// ProcessValues is the function [ProcessValues].
+func (s *Stream[K, V]) ProcessValues[V2 any](supplier func() FixedProcessor[K, V, V2], opts ...Option) *Stream[K, V2] {
+	return ProcessValues(s, supplier, opts...)
+}
+
 // GroupBy is the function [GroupBy].
 func (s *Stream[K, V]) GroupBy[K2 any](f func(key K, value V) K2, key serde.Serde[K2], opts ...Option) *Grouped[K2, V] {
 	return GroupBy(s, f, key, opts...)

@@ -29,10 +29,7 @@ func derive[K, V, V2 any](t *Table[K, V], d derived[K, V, V2]) *Table[K, V2] {
 	state := materialised(st, t.key, d.value, d.allowed)
 	st.processor(t.out.Name)
 	st.keepIn(state.Store)
-	for i, ref := range st.o.refs {
-		st.need(st.o.owners[i] == t.b, "store %s belongs to another builder", ref)
-		st.connect(ref)
-	}
+	st.useRefs()
 	if st.bad {
 		return &Table[K, V2]{}
 	}

@@ -57,16 +57,12 @@ func joinTable[K, V, VT, O any](s *Stream[K, V], t *Table[K, VT], f rowJoiner[K,
 	st.need(s.b == t.b, "stream and table belong to different builders")
 	st.need(!f.nilFunc, "the function is nil")
 	st.delays(t.view.versioned, t.view.history)
-	in := *s
+	in := s
 	if s.rekeyed || st.o.has(setGrace) {
-		var err error
-		in.key, err = pick(st.o.key, s.key)
-		st.check(err)
-		in.value, err = pick(st.o.value, s.value)
-		st.check(err)
+		in = s.encoded(st)
 	}
 	if s.rekeyed {
-		in = *reroute(st, &in, st.suffixed("", in.out.Name))
+		in = reroute(st, in, st.suffixed("", s.out.Name))
 	}
 	if st.bad {
 		return broken[K, O]()
@@ -86,7 +82,7 @@ func joinTable[K, V, VT, O any](s *Stream[K, V], t *Table[K, VT], f rowJoiner[K,
 		s.b.graph.TakeNullKeys(st.name)
 	}
 	join := op.RowJoin[K, V, K, VT, O]{Operator: st.name, Key: op.SameKey[K, V], Both: f.both, Alone: f.alone}
-	return lookUp(&in, join, t.view, false, func(e *op.Env, next op.Next[K, V]) (op.Next[K, V], error) {
+	return lookUp(in, join, t.view, false, func(e *op.Env, next op.Next[K, V]) (op.Next[K, V], error) {
 		if wait.Store == "" {
 			return next, nil
 		}

@@ -187,6 +187,7 @@ func swapped(k, v string) iter.Seq2[string, string] {
 func operators() map[string]func(b *builder) {
 	m := operatorsOfStreams()
 	maps.Copy(m, operatorsOfJoins())
+	maps.Copy(m, moreOperators())
 	return m
 }
 

@@ -38,6 +38,7 @@ const (
 	setVersioned
 	setOther
 	setGrace
+	setLabel
 	// setState is what every operator with a store of its own takes.
 	setState = setStore | setValue | setCache | setMemory | setLog | setTopicConfig
 	// setTable is what every table takes: its store may be versioned.
@@ -48,7 +49,7 @@ func (s setting) String() string {
 	names := [...]string{
 		"Named", "Store", "KeySerde", "ValueSerde", "Retention", "NoCache", "InMemory",
 		"NoChangelog", "TopicConfig", "Partitions", "TimestampFrom", "a store reference", "Versioned",
-		"OtherSerde", "Grace",
+		"OtherSerde", "Grace", "Label",
 	}
 	for i, name := range names {
 		if s&(1<<i) != 0 {
@@ -69,6 +70,7 @@ type options struct {
 	partitions  int32
 	history     time.Duration
 	grace       time.Duration
+	label       string
 	timestamp   func(*processor.Message) (int64, error)
 	refs        []string   // names of stores
 	owners      []*Builder // of the stores, index by index
@@ -168,6 +170,9 @@ func Versioned(history time.Duration) Option {
 // comes later than d after stream time meets its row at once. What waits has a
 // changelog.
 func Grace(d time.Duration) Option { return option{setGrace, func(o *options) { o.grace = d }} }
+
+// Label is what [Stream.Print] begins each line with.
+func Label(label string) Option { return option{setLabel, func(o *options) { o.label = label }} }
 
 // Partitions fixes the partition count of a repartition topic. Without it there
 // are as many as the largest source upstream has.

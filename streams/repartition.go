@@ -31,13 +31,7 @@ func (s *Stream[K, V]) Repartition(opts ...Option) *Stream[K, V] {
 	}
 	st.check(o.only(setName | setPartitions | setKey | setValue))
 	st.need(!o.has(setPartitions) || o.partitions > 0, "a topic needs at least one partition")
-	in := *s
-	var err error
-	in.key, err = pick(o.key, s.key)
-	st.check(err)
-	in.value, err = pick(o.value, s.value)
-	st.check(err)
-	return reroute(st, &in, st.name)
+	return reroute(st, s.encoded(st), st.name)
 }
 
 // shared is a repartition topic that other operators on the same stream use too.

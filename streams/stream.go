@@ -18,6 +18,10 @@ type (
 	Processor[KI, VI, KO, VO any] = processor.Processor[KI, VI, KO, VO]
 	// Context is what a [Processor] sees of its task.
 	Context[K, V any] = processor.Context[K, V]
+	// FixedProcessor is a [Processor] that cannot change keys; see [ProcessValues].
+	FixedProcessor[K, V, V2 any] = processor.FixedProcessor[K, V, V2]
+	// FixedContext is what a [FixedProcessor] sees of its task.
+	FixedContext[V any] = processor.FixedContext[V]
 	// Windowed is a key in a window [Start, End), in milliseconds.
 	Windowed[K any] = serde.Windowed[K]
 )
@@ -45,7 +49,8 @@ type maker[K, V, K2, V2 any] func(e *op.Env, name string, next op.Next[K2, V2]) 
 type spec[K2, V2 any] struct {
 	prefix  string
 	opts    []Option
-	nilFunc bool // the caller gave no function
+	nilFunc bool    // the caller gave no function
+	allowed setting // beside a name
 	key     serde.Serde[K2]
 	value   serde.Serde[V2]
 	rekeyed bool
@@ -56,7 +61,7 @@ func add[K, V, K2, V2 any](s *Stream[K, V], sp spec[K2, V2], mk maker[K, V, K2, 
 	if s.failed() {
 		return broken[K2, V2]()
 	}
-	st := s.b.next(sp.prefix, collect(sp.opts), setName)
+	st := s.b.next(sp.prefix, collect(sp.opts), setName|sp.allowed)
 	st.need(!sp.nilFunc, "the function is nil")
 	st.processor(s.out.Name)
 	if st.bad {

@@ -8,6 +8,7 @@
 package processor
 
 import (
+	"errors"
 	"log/slog"
 	"strconv"
 	"time"
@@ -210,10 +211,44 @@ type RowContext interface {
 // Context is what a [Processor] sees of its task. It is used from the goroutine
 // that calls the processor, and from the functions that it schedules.
 type Context[K, V any] interface {
-	Stores
+	TaskContext
 	// Forward hands r to every operator downstream and returns when they are
 	// done with it.
 	Forward(r Record[K, V]) error
+}
+
+// FixedProcessor is a [Processor] that forwards values only, so that every record
+// keeps its key.
+type FixedProcessor[K, V, V2 any] interface {
+	// Init is called once, before the first record.
+	Init(ctx FixedContext[V2]) error
+	// Process handles one record and forwards any number through the context.
+	Process(r Record[K, V]) error
+	// Close is called once, after the last record.
+	Close() error
+}
+
+// ErrNoKey means that a [FixedProcessor] forwarded a value while it processed no
+// record whose key the value could have.
+var ErrNoKey = errors.New("a value is forwarded outside of Process, without a key")
+
+// FixedContext is what a [FixedProcessor] sees of its task. What it forwards has
+// the key of the record that Process was called with; from elsewhere, a
+// punctuation for example, that is [ErrNoKey].
+type FixedContext[V any] interface {
+	TaskContext
+	// Forward hands a value to every operator downstream, with the time and the
+	// headers of the record.
+	Forward(value V) error
+	// ForwardNull is Forward of a null value.
+	ForwardNull() error
+	// ForwardAt is Forward with another time, in milliseconds, and other headers.
+	ForwardAt(value V, timestamp int64, headers []Header) error
+}
+
+// TaskContext is what code of the user sees of its task.
+type TaskContext interface {
+	Stores
 	// TaskID returns the id of the task.
 	TaskID() TaskID
 	// Schedule calls f every so often until cancel is called; now is in

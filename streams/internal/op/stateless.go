@@ -1,6 +1,8 @@
 package op
 
 import (
+	"fmt"
+	"io"
 	"iter"
 
 	"github.com/weirstream/weir/streams/processor"
@@ -80,6 +82,26 @@ func Peek[K, V any](e *Env, name string, f func(K, V), next Next[K, V]) Next[K, 
 		f(r.Key, r.Value)
 		return next(r)
 	}
+}
+
+// Print writes each record as a line and ends the stream.
+func Print[K, V any](e *Env, name, label string, w io.Writer) Next[K, V] {
+	var line []byte
+	return func(r processor.Record[K, V]) error {
+		e.Enter(name)
+		line = fmt.Appendf(line[:0], "[%s]: ", label)
+		line = append(appendText(line, r.Key, r.NullKey), ", "...)
+		line = append(appendText(line, r.Value, r.NullValue), '\n')
+		_, err := w.Write(line)
+		return fail(name, processor.Process, err)
+	}
+}
+
+func appendText[T any](dst []byte, v T, null bool) []byte {
+	if null {
+		return append(dst, "null"...)
+	}
+	return fmt.Append(dst, v)
 }
 
 // Case is one way out of a [Split].

@@ -72,6 +72,73 @@ func (c userContext[K, V]) Store(name string) (statestore.Store, error) {
 	return c.Host.Store(name)
 }
 
+// Fixed runs a processor of the user that keeps keys.
+type Fixed[K, V, V2 any] struct {
+	user userContext[K, V2]
+	p    processor.FixedProcessor[K, V, V2]
+	of   processor.Record[K, V] // what is processed
+	busy bool                   // within Process
+}
+
+// NewFixed returns the operator for p, which may open only these stores.
+func NewFixed[K, V, V2 any](e *Env, name string, stores []string, p processor.FixedProcessor[K, V, V2], next Next[K, V2]) *Fixed[K, V, V2] {
+	return &Fixed[K, V, V2]{user: userContext[K, V2]{e, name, stores, next}, p: p}
+}
+
+// Init initialises the processor.
+func (f *Fixed[K, V, V2]) Init() error {
+	f.user.Enter(f.user.name)
+	return fail(f.user.name, processor.Process, f.p.Init(fixedContext[K, V, V2]{f.user, f}))
+}
+
+// Process hands one record to the processor.
+func (f *Fixed[K, V, V2]) Process(r processor.Record[K, V]) error {
+	f.user.Enter(f.user.name)
+	f.of, f.busy = r, true
+	defer func() { f.busy = false }()
+	return fail(f.user.name, processor.Process, f.p.Process(r))
+}
+
+// Close closes the processor.
+func (f *Fixed[K, V, V2]) Close() error {
+	f.user.Enter(f.user.name)
+	return fail(f.user.name, processor.Process, f.p.Close())
+}
+
+// fixedContext implements processor.FixedContext.
+type fixedContext[K, V, V2 any] struct {
+	userContext[K, V2]
+	f *Fixed[K, V, V2]
+}
+
+// Forward hands a value to the operators downstream.
+func (c fixedContext[K, V, V2]) Forward(value V2) error {
+	if !c.f.busy {
+		return processor.ErrNoKey
+	}
+	return c.userContext.Forward(withValue(c.f.of, value))
+}
+
+// ForwardNull hands a null value to the operators downstream.
+func (c fixedContext[K, V, V2]) ForwardNull() error {
+	if !c.f.busy {
+		return processor.ErrNoKey
+	}
+	r := withValue(c.f.of, *new(V2))
+	r.NullValue = true
+	return c.userContext.Forward(r)
+}
+
+// ForwardAt hands a value to the operators downstream, at another time.
+func (c fixedContext[K, V, V2]) ForwardAt(value V2, timestamp int64, headers []processor.Header) error {
+	if !c.f.busy {
+		return processor.ErrNoKey
+	}
+	r := withValue(c.f.of, value)
+	r.Timestamp, r.Headers = timestamp, headers
+	return c.userContext.Forward(r)
+}
+
 // Transform runs a row transformer of the user.
 type Transform[K, V, V2 any] struct {
 	e      *Env
