@@ -8,11 +8,12 @@ func rooms() map[string]Room {
 	const b = "broker/internal/"
 	return merge(
 		map[string]Room{
-			"internal/arch":      {},
-			"internal/env":       {},
-			"internal/config":    {},
-			"internal/telemetry": {},
-			"internal/compress":  {},
+			"internal/arch":       {},
+			"internal/env":        {},
+			"internal/config":     {},
+			"internal/telemetry":  {},
+			"internal/compress":   {},
+			"internal/deadletter": {Pure: true},
 		},
 		map[string]Room{
 			"broker":                  {May: []string{b + "..."}},
