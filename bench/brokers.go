@@ -104,6 +104,7 @@ offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 log.segment.delete.delay.ms=1000
+log.cleaner.backoff.ms=1000
 `
 
 // start runs a command and waits until it answers as a broker does.

@@ -30,6 +30,14 @@ func cpuPerRecord(ofKafka float64) check {
 	return check{what: "CPU for a record", of: (*Result).CPUPerMillion, show: func(f float64) string { return fmt.Sprintf("%.3f s/M", f) }, kafka: ofKafka}
 }
 
+// perCPU is what a second of CPU brings.
+func perCPU(what string, count func(*Result) int64, ofKafka float64) check {
+	return check{
+		what: what + "/CPU second", of: func(r *Result) float64 { return float64(count(r)) / r.CPU.Seconds() },
+		show: millions, atLeast: true, kafka: ofKafka,
+	}
+}
+
 func cpuPerByte(ofKafka float64) check {
 	return check{what: "CPU for a byte", of: (*Result).CPUPerGB, show: func(f float64) string { return fmt.Sprintf("%.3f s/GB", f) }, kafka: ofKafka}
 }

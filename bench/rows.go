@@ -2,20 +2,24 @@ package bench
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // The sections of a report.
 const (
 	loads   = "Throughput and latency"
 	durable = "With fsync"
+	commits = "Transactions and compaction"
+	apps    = "Streams"
 	small   = "Footprint"
 )
 
 // rows are all lines of a report, in its order.
 func rows() []*Row {
 	produced := produceRows()
-	return slices.Concat(produced, fsyncRows(produced), fetchRows(), latencyRows(), footprintRows())
+	return slices.Concat(produced, fsyncRows(produced), fetchRows(), latencyRows(), commitRows(), streamsRows(), footprintRows())
 }
 
 const (
@@ -65,6 +69,93 @@ func fsyncRows(pagecached []*Row) []*Row {
 		})
 	}
 	return all
+}
+
+// commitRows are transactions of one record, and the cleaner.
+func commitRows() []*Row {
+	row := func(name, mode string, l Load, checks ...check) *Row {
+		return &Row{Section: commits, Name: name, Mode: mode, ours: load(mode, Transactions, l), kafka: load(kafka, Transactions, l), checks: checks}
+	}
+	compact := func(broker string) side {
+		return func(ctx context.Context, s *stage) (*Result, error) {
+			b, err := s.broker(ctx, broker)
+			if err != nil {
+				return nil, err
+			}
+			if _, err := Compact(ctx, b, compactRecords/4); err != nil { // a warm-up
+				return nil, err
+			}
+			return Compact(ctx, b, compactRecords)
+		}
+	}
+	return []*Row{
+		row("transactions of one record, 1 producer", alike, Load{Conns: 1}, throughput(0, 20)),
+		row("transactions of one record, 16 producers", alike, Load{Conns: 16}, throughput(0, 3)),
+		row("transactions of one record, 1 producer, synced", fsync, Load{Conns: 1}, throughput(0, 0)),
+		row("transactions of one record, 16 producers, synced", fsync, Load{Conns: 16}, throughput(0, 0)),
+		{
+			Section: commits, Name: "compaction, one record of 20 kept", Mode: alike, once: true,
+			ours: compact(alike), kafka: compact(kafka), checks: []check{perCPU("bytes", func(r *Result) int64 { return r.Bytes }, 2)},
+		},
+	}
+}
+
+const (
+	streamsRecords = 3_000_000
+	streamsWarm    = 1_000_000
+)
+
+// streamsRows are the topologies beside Kafka Streams on our broker, with at least once and with
+// exactly once, whose ceiling is the former.
+func streamsRows() []*Row {
+	row := func(topology, what, guarantee string, checks ...check) *Row {
+		app := StreamsApp{Topology: topology, Guarantee: guarantee, ID: "bench-" + topology + "-" + guarantee}
+		return &Row{
+			Section: apps, Name: "streams: " + what + ", " + guarantee, Mode: alike, once: true,
+			ours: streamsSide(app, true), kafka: streamsSide(app, false), checks: checks,
+		}
+	}
+	records := func(ofKafka float64) check {
+		return perCPU("records", func(r *Result) int64 { return r.Records }, ofKafka)
+	}
+	all := []*Row{row("map", "stateless map", atLeastOnce, records(2))}
+	for topology, what := range map[string]string{"count": "keyed count", "window": "repartition, 1-minute window and count"} {
+		least := row(topology, what, atLeastOnce, records(2))
+		exactly := row(topology, what, exactlyOnce, throughput(.95, 0), records(2.5))
+		exactly.ceiling, exactly.null = atLeastOnce, resultOf(least)
+		all = append(all, least, exactly)
+	}
+	slices.SortFunc(all[1:], func(a, b *Row) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// resultOf is the side of a row that is measured against an earlier one of ours.
+func resultOf(before *Row) side {
+	return func(context.Context, *stage) (*Result, error) {
+		if before.Ours == nil {
+			return nil, errNotMeasured
+		}
+		return before.Ours, nil
+	}
+}
+
+func streamsSide(app StreamsApp, ours bool) side {
+	return func(ctx context.Context, s *stage) (*Result, error) {
+		b, err := s.broker(ctx, alike)
+		if err != nil {
+			return nil, err
+		}
+		if !s.filled {
+			if err := FillStreams(ctx, b.Addr, streamsRecords); err != nil {
+				return nil, err
+			}
+			s.filled = true
+		}
+		app := app
+		app.Addr = b.Addr
+		app.Dir = filepath.Join(s.dir, app.ID)
+		return Streams(ctx, StreamsRun{App: app, Ours: ours, Program: s.report.Program, Libs: s.report.KafkaLibs, Warm: streamsWarm, Records: streamsRecords})
+	}
 }
 
 func fetchRows() []*Row {

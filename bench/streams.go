@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,20 +34,13 @@ func FillStreams(ctx context.Context, addr string, n int) error {
 	defer client.Close()
 	filler := strings.Repeat("x", 94)
 	began := time.UnixMilli(1_700_000_000_000)
-	var failed error
-	for i := range n {
+	return produceAll(ctx, client, n, func(i int) *kgo.Record {
 		key := (i * 7919) % keys
-		r := &kgo.Record{
+		return &kgo.Record{
 			Key: []byte("k" + strconv.Itoa(key)), Value: fmt.Appendf(nil, "%06d%s", key/10, filler),
 			Timestamp: began.Add(time.Duration(i) * 2 * time.Millisecond),
 		}
-		client.Produce(ctx, r, func(_ *kgo.Record, err error) {
-			if err != nil {
-				failed = err // promises run one after another, before Flush returns
-			}
-		})
-	}
-	return errors.Join(client.Flush(ctx), failed)
+	})
 }
 
 // StreamsRun says how to measure an application.
@@ -57,23 +51,6 @@ type StreamsRun struct {
 	Libs    string // the jars of Kafka Streams
 	Warm    int    // records that are committed before counting begins
 	Records int    // of the input
-}
-
-// StreamsRuns are all topologies under each guarantee, ours before Kafka's, whose application id
-// contains a text.
-func StreamsRuns(only string) []StreamsRun {
-	var runs []StreamsRun
-	for _, topology := range []string{"map", "count", "window"} {
-		for _, guarantee := range []string{"at_least_once", "exactly_once_v2"} {
-			for _, engine := range []string{"weir", "kafka"} {
-				id := "bench-" + topology + "-" + guarantee + "-" + engine
-				if strings.Contains(id, only) {
-					runs = append(runs, StreamsRun{Ours: engine == "weir", App: StreamsApp{Topology: topology, Guarantee: guarantee, ID: id}})
-				}
-			}
-		}
-	}
-	return runs
 }
 
 // Streams runs an application over the input and returns what it took from the commit of Warm
@@ -113,9 +90,24 @@ func Streams(ctx context.Context, r StreamsRun) (*Result, error) {
 	result, err := r.watch(ctx, admin, app)
 	if err != nil {
 		text, _ := os.ReadFile(log.Name())
-		return nil, fmt.Errorf("streams %s %s: %w: %s", r.App.Topology, r.App.Guarantee, err, text)
+		return nil, fmt.Errorf("%w: %s", err, text)
 	}
-	return result, nil
+	app.Stop()
+	return result, r.clean(ctx, admin)
+}
+
+// clean deletes the topics of the application.
+func (r *StreamsRun) clean(ctx context.Context, admin *kadm.Client) error {
+	topics, err := admin.ListTopics(ctx)
+	if err != nil {
+		return err
+	}
+	topics.FilterInternal()
+	names := slices.DeleteFunc(topics.Names(), func(name string) bool { return !strings.HasPrefix(name, r.App.ID) })
+	if _, err := admin.DeleteTopics(ctx, names...); err != nil {
+		return err
+	}
+	return os.RemoveAll(r.App.Dir)
 }
 
 func (r *StreamsRun) command(ctx context.Context) (*exec.Cmd, error) {

@@ -13,11 +13,17 @@ import (
 // Streams: the same input, the same settings, one worker.
 type StreamsApp struct {
 	Topology  string // map, count, window
-	Guarantee string // at_least_once, exactly_once_v2
+	Guarantee string // atLeastOnce, exactlyOnce
 	Addr      string // of the broker
 	ID        string // of the application
 	Dir       string // of its state
 }
+
+// Kafka's names of the guarantees.
+const (
+	atLeastOnce = "at_least_once"
+	exactlyOnce = "exactly_once_v2"
+)
 
 // streamsInput is the topic that every topology reads.
 const streamsInput = "bench-in"
@@ -32,7 +38,7 @@ func (a StreamsApp) Run(ctx context.Context) error {
 		return err
 	}
 	guarantee, commit := streams.AtLeastOnce, 500*time.Millisecond
-	if a.Guarantee == "exactly_once_v2" {
+	if a.Guarantee == exactlyOnce {
 		guarantee, commit = streams.ExactlyOnceV2, 100*time.Millisecond
 	}
 	app, err := streams.NewApp(topology, streams.Config{

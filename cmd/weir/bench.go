@@ -24,7 +24,7 @@ func benchCommand(c *cli) *cobra.Command {
 			"send the same bytes again and again, so that the client does not hide the broker. The topic\n" +
 			"named is deleted and made anew.",
 	}
-	cmd.AddCommand(c.benchProduce(), c.benchFetch(), c.benchEndToEnd(), c.benchNull(), c.benchReport(), c.benchStreams(), c.benchStreamsApp())
+	cmd.AddCommand(c.benchProduce(), c.benchFetch(), c.benchEndToEnd(), c.benchNull(), c.benchReport(), c.benchStreamsApp())
 	return cmd
 }
 
