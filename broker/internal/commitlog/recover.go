@@ -23,7 +23,8 @@ type contents struct {
 }
 
 // recover brings the log to life from the entries of its directory, none for a new one: it cuts
-// off what the last process did not finish and syncs what it did not sync.
+// off what the last process did not finish, and syncs what it did not sync or, with PageCache, has
+// it synced soon.
 func (l *Log) recover(entries []fs.DirEntry) error {
 	files, err := l.sort(entries)
 	if err != nil {
@@ -55,7 +56,12 @@ func (l *Log) recover(entries []fs.DirEntry) error {
 	end := l.end.Load()
 	l.point.Store(min(point, end))
 	l.synced.Store(min(point, end))
-	if changed || !clean && end > max(point, l.start.Load()) {
+	unsure := !clean && end > max(point, l.start.Load())
+	switch {
+	case unsure && !changed && l.config.Load().Durability == PageCache:
+		l.dir.schedule(l) // what nobody was promised need not hold up the start
+		return nil
+	case changed || unsure:
 		_, err = l.dir.round([]*Log{l})
 		return err
 	}

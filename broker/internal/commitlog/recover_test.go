@@ -198,6 +198,20 @@ func TestRecoveryReadsOnlyFromTheRecoveryPoint(t *testing.T) {
 	}
 }
 
+func TestAStartWithPageCacheDoesNotWaitForTheDisk(t *testing.T) {
+	for durability, want := range map[Durability]int64{Fsync: 10, PageCache: 0} {
+		disk := written(t, 10, Config{})
+		d := openDir(t, disk, DirOptions{})
+		l := openLog(t, d, "a", Config{Durability: durability}, &tally{})
+		if l.EndOffset() != 10 || l.SyncedOffset() != want {
+			t.Errorf("durability %d: the log ends at %d and is synced up to %d, want 10 and %d", durability, l.EndOffset(), l.SyncedOffset(), want)
+		}
+		if err := d.sync(d.takeQueue()); err != nil || l.SyncedOffset() != 10 {
+			t.Errorf("durability %d: the syncer leaves it synced up to %d, %v", durability, l.SyncedOffset(), err)
+		}
+	}
+}
+
 func TestACleanStopSkipsTheScan(t *testing.T) {
 	disk := written(t, 2000, Config{IndexIntervalBytes: 4096})
 	d := openDir(t, disk, DirOptions{})
