@@ -150,7 +150,10 @@ func (l *Log) readSegment(s *segmentFile, from, upTo int64, maxBytes int, minOne
 				return r, true, nil
 			}
 			end = p.Pos + int64(p.Size)
+			s.Reached(sc, p.End, end)
 		}
+	} else {
+		s.Reached(sc, upTo, end)
 	}
 	keep = true
 	return Range{file: s.Log, handle: h, pos: p.Pos, n: int(end - p.Pos)}, true, nil

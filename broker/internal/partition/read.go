@@ -50,7 +50,7 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 	case r.ReadCommitted:
 		limit = res.LastStable
 	}
-	if r.Offset >= limit {
+	if r.Offset >= limit || r.MaxBytes <= 0 && !r.MinOne {
 		return res, nil
 	}
 	var err error

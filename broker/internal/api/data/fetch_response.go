@@ -139,7 +139,7 @@ func (f *fetch) appendFailure(out *wire.Out) {
 
 // maxRanges is how many partitions one answer brings records of. Each holds a file open until the
 // answer is written; the session brings the others first next time.
-const maxRanges = 500
+const maxRanges = 1000
 
 // readAll reads every partition, within the bytes that are asked for, and returns how many it has.
 func (f *fetch) readAll(n *finder) (bytes int) {

@@ -10,6 +10,7 @@ import (
 
 const (
 	headerChunk = 4 << 10   // read at once when only headers are wanted
+	nearChunk   = 512       // read at first when one header is probably all that is wanted
 	bodyChunk   = 256 << 10 // read at once when whole batches are
 	// maxBatch is what a length field may say before it is taken for garbage.
 	maxBatch = 256 << 20
@@ -25,7 +26,8 @@ type Scanner struct {
 	chunk int
 	whole bool // Next returns whole batches, else only their headers
 	buf   []byte
-	at    int64 // file position of buf[0]
+	at    int64  // file position of buf[0]
+	cuts  uint32 // of the segment when the scanner was made
 }
 
 func (s *Scanner) reset(src io.ReaderAt, whole bool) {
@@ -39,6 +41,9 @@ func (s *Scanner) reset(src io.ReaderAt, whole bool) {
 
 // seek goes on at another place of the same file; what was read already is not read again.
 func (s *Scanner) seek(from, end int64) { s.pos, s.end = from, end }
+
+// first says how much is read at once at first, within bounds.
+func (s *Scanner) first(n int64) { s.chunk = int(min(max(n, nearChunk), headerChunk)) }
 
 // Close gives the scanner back.
 func (s *Scanner) Close() {
@@ -83,6 +88,9 @@ func (s *Scanner) bytes(n int) ([]byte, error) {
 		return s.buf[off : off+int64(n)], nil
 	}
 	want := int(min(s.end-s.pos, int64(max(n, s.chunk))))
+	if !s.whole {
+		s.chunk = headerChunk
+	}
 	if cap(s.buf) < want {
 		s.buf = make([]byte, want)
 	}

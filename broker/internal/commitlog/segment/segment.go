@@ -29,6 +29,8 @@ type Segment struct {
 	next atomic.Int64 // stored before size, so that size never covers an offset beyond next
 	size atomic.Int64
 
+	reached reached
+
 	load   sync.Mutex // held while indexes are loaded or rebuilt
 	loaded atomic.Bool
 
@@ -70,7 +72,10 @@ func (s *Segment) SetNext(offset int64) { s.next.Store(offset) }
 func (s *Segment) Size() int64 { return s.size.Load() }
 
 // SetSize sets the length: of a file that was found, or that is cut.
-func (s *Segment) SetSize(size int64) { s.size.Store(size) }
+func (s *Segment) SetSize(size int64) {
+	s.size.Store(size)
+	s.reached.forget()
+}
 
 // Publish shows readers what was appended, up to an offset and a size.
 func (s *Segment) Publish(next, size int64) {
@@ -137,6 +142,7 @@ func (s *Segment) Scan(h io.ReaderAt, from, end int64, whole bool) *Scanner {
 		sc = &Scanner{pool: s.Log.pool}
 	}
 	sc.reset(h, whole)
+	sc.cuts = s.reached.cuts.Load()
 	sc.seek(from, end)
 	return sc
 }
@@ -381,6 +387,9 @@ func (s *Segment) Find(sc *Scanner, from, limit int64, want func(record.Batch) b
 // FindOffset returns the first batch that ends at or after the offset. An index that leads
 // astray is built again.
 func (s *Segment) FindOffset(sc *Scanner, offset, limit int64, interval int) (p Place, ok bool, err error) {
+	if p, ok = s.fromReached(sc, offset, limit); ok {
+		return p, true, nil
+	}
 	want := func(b record.Batch) bool { return b.LastOffset() >= offset }
 	from, err := s.Floor(offset)
 	if err != nil {
@@ -406,6 +415,7 @@ func (s *Segment) Boundary(sc *Scanner, first Place, limit int64) (end int64, er
 		return first.Pos, nil
 	}
 	if limit-end < record.HeaderSize {
+		s.Reached(sc, first.End, end)
 		return end, nil
 	}
 	_, last, err := s.offsets.search(func(e []byte) bool { _, p := offsetEntry(e); return p <= limit })
@@ -414,6 +424,7 @@ func (s *Segment) Boundary(sc *Scanner, first Place, limit int64) (end int64, er
 	}
 	_, at := offsetEntry(last[:])
 	end = max(end, at)
+	sc.first(limit - end)
 	p, ok, err := s.Find(sc, end, s.size.Load(), func(b record.Batch) bool {
 		if end+int64(b.Length()) > limit {
 			return true
@@ -423,6 +434,7 @@ func (s *Segment) Boundary(sc *Scanner, first Place, limit int64) (end int64, er
 	})
 	if ok {
 		end = p.Pos
+		s.Reached(sc, p.Base, end)
 	}
 	return end, err
 }

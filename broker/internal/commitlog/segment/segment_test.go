@@ -3,6 +3,7 @@ package segment
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"testing"
 
@@ -111,6 +112,61 @@ func TestIndexesFindTheSameInMemoryAndOnDisk(t *testing.T) {
 			t.Errorf("%s: largest timestamp %d at %d", when, ts, at)
 		}
 	}
+}
+
+func TestReadersGoOnWhereOneHasStopped(t *testing.T) {
+	const n = 5000
+	s := filled(t, n, 1<<20) // no index entry but the first
+	h, err := s.Log.Acquire(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Log.Release()
+	counted := &countingReader{ReaderAt: h}
+	find := func(offset int64) (Place, int) {
+		t.Helper()
+		counted.bytes = 0
+		sc := s.Headers(counted)
+		defer sc.Close()
+		p, ok, err := s.FindOffset(sc, offset, s.Size(), 1<<20)
+		if err != nil || !ok || p.Base != offset {
+			t.Fatalf("offset %d found at %d, %v", offset, p.Base, err)
+		}
+		return p, counted.bytes
+	}
+	at, far := find(5 + n/2)
+	sc := s.Headers(h)
+	s.Reached(sc, at.Base, at.Pos)
+	if p, near := find(5 + n/2); p != at || near > nearChunk || far < 10*near {
+		t.Errorf("found %v after %d bytes, before %v after %d", p, near, at, far)
+	}
+	s.Reached(sc, at.Base, at.Pos+7) // bytes within a batch
+	if p, bytes := find(5 + n/2); p != at || bytes < far {
+		t.Errorf("a hint that is wrong leads to %v after %d bytes", p, bytes)
+	}
+	after, _ := find(at.Base + 1)
+	s.Reached(sc, at.Base, after.Pos) // the beginning of another batch
+	if p, _ := find(5 + n/2); p != at {
+		t.Errorf("a hint at another batch leads to %v", p)
+	}
+	s.SetSize(s.Size()) // a cut
+	s.Reached(sc, at.Base, at.Pos)
+	if _, bytes := find(5 + n/2); bytes < far {
+		t.Errorf("a hint of before a cut was followed, %d bytes were read", bytes)
+	}
+	sc.Close()
+}
+
+// countingReader counts the bytes that are read.
+type countingReader struct {
+	io.ReaderAt
+
+	bytes int
+}
+
+func (c *countingReader) ReadAt(p []byte, off int64) (int, error) {
+	c.bytes += len(p)
+	return c.ReaderAt.ReadAt(p, off)
 }
 
 func TestNames(t *testing.T) {
