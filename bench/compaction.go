@@ -29,7 +29,9 @@ func Compact(ctx context.Context, b *Broker, records int) (*Result, error) {
 	}
 	defer client.Close()
 	admin := kadm.NewClient(client)
-	config := map[string]*string{"cleanup.policy": kadm.StringPtr("delete"), "segment.bytes": kadm.StringPtr(strconv.Itoa(compactSegment)), "min.cleanable.dirty.ratio": kadm.StringPtr("0.1")}
+	config := map[string]*string{
+		"cleanup.policy": new("delete"), "segment.bytes": new(strconv.Itoa(compactSegment)), "min.cleanable.dirty.ratio": new("0.1"),
+	}
 	if _, err := admin.CreateTopic(ctx, 1, 1, config, compactTopic); err != nil {
 		return nil, err
 	}
@@ -48,7 +50,7 @@ func Compact(ctx context.Context, b *Broker, records int) (*Result, error) {
 		return nil, err
 	}
 	began := time.Now()
-	compact := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "cleanup.policy", Value: kadm.StringPtr("compact")}}
+	compact := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "cleanup.policy", Value: new("compact")}}
 	if changed, err := admin.AlterTopicConfigs(ctx, compact, compactTopic); err != nil || changed[0].Err != nil {
 		return nil, errors.Join(err, changed[0].Err)
 	}

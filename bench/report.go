@@ -137,7 +137,7 @@ func (s *stage) stop() {
 // The brokers of a run, by name.
 const (
 	pagecache = "pagecache"
-	alike     = "pagecache, internal topics too" // as Kafka
+	alike     = "pagecache everywhere" // internal topics too, as with Kafka
 	fsync     = "fsync"
 	null      = "null"
 	kafka     = "kafka"
@@ -148,7 +148,7 @@ func (s *stage) broker(ctx context.Context, name string) (*Broker, error) {
 	if b := s.brokers[name]; b != nil {
 		return b, nil
 	}
-	dir := filepath.Join(s.dir, name)
+	dir := filepath.Join(s.dir, strings.ReplaceAll(name, " ", "-"))
 	if err := os.Mkdir(dir, 0o750); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, err
 	}

@@ -141,19 +141,14 @@ func (l *Log) readSegment(s *segmentFile, from, upTo int64, maxBytes int, minOne
 	if err != nil {
 		return r, true, err
 	}
-	if limit := p.Pos + int64(maxBytes); end > limit {
-		if end, err = s.Boundary(sc, p, limit); err != nil {
-			return r, true, err
-		}
-		if end == p.Pos {
-			if !minOne {
-				return r, true, nil
-			}
-			end = p.Pos + int64(p.Size)
-			s.Reached(sc, p.End, end)
-		}
-	} else {
+	if limit := p.Pos + int64(maxBytes); end <= limit {
 		s.Reached(sc, upTo, end)
+	} else if end, err = s.Boundary(sc, p, limit); err != nil || end == p.Pos && !minOne {
+		return r, true, err
+	}
+	if end == p.Pos {
+		end = p.Pos + int64(p.Size)
+		s.Reached(sc, p.End, end)
 	}
 	keep = true
 	return Range{file: s.Log, handle: h, pos: p.Pos, n: int(end - p.Pos)}, true, nil

@@ -53,6 +53,12 @@ func (l *Log) recover(entries []fs.DirEntry) error {
 	if !clean && point == 0 && len(entries) > 0 {
 		l.unsynced = append(l.unsynced, filepath.Join(l.path, layout.TopicFile)) // perhaps it never was
 	}
+	return l.syncRecovered(point, clean, changed)
+}
+
+// syncRecovered sees to it that what was recovered becomes durable. changed says that something was
+// cut off: bytes after the cut must not come back once others follow it.
+func (l *Log) syncRecovered(point int64, clean, changed bool) error {
 	end := l.end.Load()
 	l.point.Store(min(point, end))
 	l.synced.Store(min(point, end))
@@ -62,7 +68,7 @@ func (l *Log) recover(entries []fs.DirEntry) error {
 		l.dir.schedule(l) // what nobody was promised need not hold up the start
 		return nil
 	case changed || unsure:
-		_, err = l.dir.round([]*Log{l})
+		_, err := l.dir.round([]*Log{l})
 		return err
 	}
 	l.synced.Store(end)
