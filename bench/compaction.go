@@ -23,7 +23,8 @@ const (
 // from the moment at which the topic becomes compacted until its log no longer shrinks. Bytes are
 // those that were there before, without the active segment's.
 func Compact(ctx context.Context, b *Broker, records int) (*Result, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.DefaultProduceTopic(compactTopic), kgo.MaxBufferedRecords(100_000))
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr), kgo.DefaultProduceTopic(compactTopic),
+		kgo.MaxBufferedRecords(100_000), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
 		return nil, err
 	}

@@ -153,6 +153,9 @@ func streamsSide(app StreamsApp, ours bool) side {
 		}
 		app := app
 		app.Addr = b.Addr
+		if !ours {
+			app.ID += "-kafka"
+		}
 		app.Dir = filepath.Join(s.dir, app.ID)
 		return Streams(ctx, StreamsRun{App: app, Ours: ours, Program: s.report.Program, Libs: s.report.KafkaLibs, Warm: streamsWarm, Records: streamsRecords})
 	}

@@ -8,13 +8,23 @@ import (
 // slotBytes is what one key costs, whatever its length.
 const slotBytes = 24
 
-// OffsetMap holds the newest offset of each key in a fixed amount of memory. Keys are known by a
+// OffsetMap holds the newest offset of each key in a bounded amount of memory. Keys are known by a
 // hash of 128 bits under seeds that no client knows, so that two keys are never taken for one.
+//
+// It is as large as its keys ask for, since nearly every look at a large map misses the processor's
+// caches. It grows part by part, so that hardly any memory is held twice meanwhile.
 type OffsetMap struct {
-	slots []slot
+	parts []part // of the same number of keys, by the last bits of their hash; a power of two
 	seeds [2]maphash.Seed
+	most  int // slots of a part
+	load  float64
 	used  int
-	limit int
+}
+
+// part is an open hash table.
+type part struct {
+	slots []slot
+	used  int
 }
 
 // slot is one key. next is the offset that follows the key's newest record, so that 0 is empty.
@@ -23,8 +33,11 @@ type slot struct {
 	next      int64
 }
 
-// minSlots makes the smallest map worth having.
-const minSlots = 64
+const (
+	minSlots = 64   // make the smallest map worth having
+	partSize = 4096 // slots of a part, at least, where there are several
+	maxParts = 256
+)
 
 // NewOffsetMap returns an empty map that takes at least one key and at most so many as are wanted,
 // as long as they fill no more than the share load of so many bytes.
@@ -34,45 +47,77 @@ func NewOffsetMap(bytes int64, load float64, wanted int64, seeds [2]maphash.Seed
 	if need := float64(wanted)/load + 1; need < float64(slots) {
 		slots = max(minSlots, int64(need))
 	}
-	return &OffsetMap{slots: make([]slot, slots), seeds: seeds, limit: int(float64(slots) * load)}
+	parts := 1
+	for parts < maxParts && slots/int64(2*parts) >= partSize {
+		parts *= 2
+	}
+	m := &OffsetMap{parts: make([]part, parts), seeds: seeds, most: int(slots) / parts, load: load}
+	for i := range m.parts {
+		m.parts[i].slots = make([]slot, minSlots)
+	}
+	return m
 }
 
-// Put notes an offset of a key, not before any that was noted. It reports false when the map is
-// full and does not know the key.
+// Put notes an offset of a key, not before any that was noted. It reports false when there is no
+// room for the key and the map does not know it.
 func (m *OffsetMap) Put(key []byte, offset int64) bool {
-	s := m.find(key)
+	high, low := m.hash(key)
+	p := m.part(high)
+	s := p.find(high, low)
 	if s.next == 0 {
-		if m.used >= m.limit {
-			return false
+		if p.used >= m.limit(len(p.slots)) {
+			if len(p.slots) == m.most {
+				return false
+			}
+			p.grow(min(2*len(p.slots), m.most))
+			s = p.find(high, low)
 		}
+		p.used++
 		m.used++
-		s.high, s.low = m.hash(key)
+		s.high, s.low = high, low
 	}
 	s.next = offset + 1
 	return true
 }
 
 // Get returns the newest offset of a key, -1 for an unknown one.
-func (m *OffsetMap) Get(key []byte) int64 { return m.find(key).next - 1 }
+func (m *OffsetMap) Get(key []byte) int64 {
+	high, low := m.hash(key)
+	return m.part(high).find(high, low).next - 1
+}
 
 // Used is the share of the map's places that are taken.
-func (m *OffsetMap) Used() float64 { return float64(m.used) / float64(m.limit) }
+func (m *OffsetMap) Used() float64 { return float64(m.used) / float64(len(m.parts)*m.limit(m.most)) }
+
+// limit is how many keys so many slots may hold.
+func (m *OffsetMap) limit(slots int) int { return int(float64(slots) * m.load) }
 
 func (m *OffsetMap) hash(key []byte) (high, low uint64) {
 	return maphash.Bytes(m.seeds[0], key), maphash.Bytes(m.seeds[1], key)
 }
 
+func (m *OffsetMap) part(high uint64) *part { return &m.parts[high&uint64(len(m.parts)-1)] }
+
 // find returns the slot of a key, or the empty one where it would go.
-func (m *OffsetMap) find(key []byte) *slot {
-	high, low := m.hash(key)
-	at, _ := bits.Mul64(high, uint64(len(m.slots)))
+func (p *part) find(high, low uint64) *slot {
+	at, _ := bits.Mul64(high, uint64(len(p.slots)))
 	for {
-		s := &m.slots[at]
+		s := &p.slots[at]
 		if s.next == 0 || s.high == high && s.low == low {
 			return s
 		}
-		if at++; at == uint64(len(m.slots)) {
+		if at++; at == uint64(len(p.slots)) {
 			at = 0
+		}
+	}
+}
+
+func (p *part) grow(slots int) {
+	old := p.slots
+	p.slots = make([]slot, slots)
+	for i := range old {
+		if s := &old[i]; s.next != 0 {
+			*p.find(s.high, s.low) = *s
 		}
 	}
 }
