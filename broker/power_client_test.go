@@ -30,20 +30,33 @@ type powered struct {
 	done   chan error
 }
 
-// powerOn starts a node on a disk and returns once it serves.
-func powerOn(disk env.FS) (*powered, error) {
+// aheadClock is a clock that goes ahead of the others.
+type aheadClock struct {
+	env.Clock
+	by time.Duration
+}
+
+// Now is later than now.
+func (c aheadClock) Now() time.Time { return c.Clock.Now().Add(c.by) }
+
+// powerOn starts a node on a disk, with its clock ahead, and returns once it serves.
+func powerOn(disk env.FS, ahead time.Duration) (*powered, error) {
 	machine := env.Real()
 	network := env.NewMemNetwork()
-	machine.FS, machine.Net = disk, network
+	machine.FS, machine.Net, machine.Clock = disk, network, aheadClock{machine.Clock, ahead}
 	node, err := broker.New(broker.Config{Dir: "/data", Listen: powerAddr, Env: machine, Properties: map[string]string{
-		"offsets.topic.num.partitions":                  "2",
-		"auto.create.topics.enable":                     "false",
-		"group.initial.rebalance.delay.ms":              "0",
-		"log.flush.offset.checkpoint.interval.ms":       "3",
-		"replica.high.watermark.checkpoint.interval.ms": "5",
-		"log.retention.check.interval.ms":               "4",
-		"log.segment.delete.delay.ms":                   "2",
-		"log.index.interval.bytes":                      "200",
+		"offsets.topic.num.partitions":                                "2",
+		"transaction.state.log.num.partitions":                        "2",
+		"auto.create.topics.enable":                                   "false",
+		"group.initial.rebalance.delay.ms":                            "0",
+		"log.flush.offset.checkpoint.interval.ms":                     "3",
+		"replica.high.watermark.checkpoint.interval.ms":               "5",
+		"log.retention.check.interval.ms":                             "4",
+		"log.segment.delete.delay.ms":                                 "2",
+		"log.index.interval.bytes":                                    "200",
+		"log.cleaner.backoff.ms":                                      "3",
+		"log.cleaner.dedupe.buffer.size":                              "65536",
+		"transaction.abort.timed.out.transaction.cleanup.interval.ms": "5",
 	}})
 	if err != nil {
 		return nil, err
@@ -180,11 +193,12 @@ type seen struct {
 	value  string
 }
 
-// fetch returns what one answer holds from an offset on, and the high watermark.
-func (c *wireClient) fetch(p tp, from int64) (records []seen, watermark int64, err error) {
+// fetchAnswer is what one fetch of a partition returns, to a reader of all records or
+// of committed ones.
+func (c *wireClient) fetchAnswer(p tp, from int64, isolation int8) (answer kmsg.FetchResponseTopicPartition, err error) {
 	req := kmsg.NewPtrFetchRequest()
 	req.SetVersion(12)
-	req.MaxBytes, req.SessionEpoch = 1<<24, -1
+	req.MaxBytes, req.SessionEpoch, req.IsolationLevel = 1<<24, -1, isolation
 	part := kmsg.NewFetchRequestTopicPartition()
 	part.Partition, part.FetchOffset, part.PartitionMaxBytes, part.CurrentLeaderEpoch = p.index, from, 1<<20, -1
 	topic := kmsg.NewFetchRequestTopic()
@@ -192,10 +206,16 @@ func (c *wireClient) fetch(p tp, from int64) (records []seen, watermark int64, e
 	req.Topics = append(req.Topics, topic)
 	r, err := ask[*kmsg.FetchResponse](c, req)
 	if err != nil {
-		return nil, 0, err
+		return answer, err
 	}
-	answer := r.Topics[0].Partitions[0]
-	if err := refused("fetch", answer.ErrorCode); err != nil {
+	answer = r.Topics[0].Partitions[0]
+	return answer, refused("fetch", answer.ErrorCode)
+}
+
+// fetch returns what one answer holds from an offset on, and the high watermark.
+func (c *wireClient) fetch(p tp, from int64) (records []seen, watermark int64, err error) {
+	answer, err := c.fetchAnswer(p, from, 0)
+	if err != nil {
 		return nil, 0, err
 	}
 	for rest := answer.RecordBatches; len(rest) > 0; {
@@ -217,9 +237,12 @@ func (c *wireClient) fetch(p tp, from int64) (records []seen, watermark int64, e
 }
 
 // edge returns the first offset (-2) or the next one (-1) of a partition.
-func (c *wireClient) edge(p tp, which int64) (int64, error) {
+func (c *wireClient) edge(p tp, which int64) (int64, error) { return c.edgeOf(p, which, 0) }
+
+func (c *wireClient) edgeOf(p tp, which int64, isolation int8) (int64, error) {
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.SetVersion(7)
+	req.IsolationLevel = isolation
 	part := kmsg.NewListOffsetsRequestTopicPartition()
 	part.Partition, part.Timestamp = p.index, which
 	topic := kmsg.NewListOffsetsRequestTopic()
@@ -341,25 +364,28 @@ func (c *wireClient) producerID() (int64, error) {
 	return r.ProducerID, refused("producer id", r.ErrorCode)
 }
 
-// eventually repeats f while a coordinator is being made or loads.
+// eventually repeats f while a coordinator is being made, loads, or ends a transaction.
 func eventually(f func() error) error {
 	deadline := time.Now().Add(patience)
 	for {
 		err := f()
 		if err == nil || !errors.Is(err, kerr.CoordinatorLoadInProgress) && !errors.Is(err, kerr.CoordinatorNotAvailable) &&
-			!errors.Is(err, kerr.NotCoordinator) || time.Now().After(deadline) {
+			!errors.Is(err, kerr.NotCoordinator) && !errors.Is(err, kerr.ConcurrentTransactions) && !errors.Is(err, kerr.UnstableOffsetCommit) || time.Now().After(deadline) {
 			return err
 		}
 		<-time.After(time.Millisecond)
 	}
 }
 
-// coordinate has the topic of the groups made.
-func (c *wireClient) coordinate(group string) error {
+// What a coordinator is for.
+const ofGroup, ofTransactions = 0, 1
+
+// coordinate has the topic of a kind of coordinator made.
+func (c *wireClient) coordinate(kind int8, key string) error {
 	return eventually(func() error {
 		req := kmsg.NewPtrFindCoordinatorRequest()
 		req.SetVersion(4)
-		req.CoordinatorKeys = []string{group}
+		req.CoordinatorType, req.CoordinatorKeys = kind, []string{key}
 		r, err := ask[*kmsg.FindCoordinatorResponse](c, req)
 		if err != nil {
 			return err
@@ -430,6 +456,7 @@ func (c *wireClient) committed(group string) (offsets map[tp]int64, err error) {
 	err = eventually(func() error {
 		req := kmsg.NewPtrOffsetFetchRequest()
 		req.SetVersion(8)
+		req.RequireStable = true
 		g := kmsg.NewOffsetFetchRequestGroup()
 		g.Group = group
 		req.Groups = append(req.Groups, g)
@@ -440,6 +467,9 @@ func (c *wireClient) committed(group string) (offsets map[tp]int64, err error) {
 		offsets = map[tp]int64{}
 		for _, topic := range r.Groups[0].Topics {
 			for _, part := range topic.Partitions {
+				if err := refused("offset of "+group, part.ErrorCode); err != nil {
+					return err
+				}
 				offsets[tp{topic.Topic, part.Partition}] = part.Offset
 			}
 		}

@@ -12,6 +12,8 @@ type promises struct {
 	gone    map[string]bool // the deletion was acknowledged
 	commits map[commitKey]*told
 	pids    map[int64]bool // producer ids that were handed out
+	txns    []*txnPromise
+	rows    map[string]*told // of the table, by key; "" is no row
 }
 
 // told is a value that changes: the last one acknowledged, "" if none, and those
@@ -41,6 +43,7 @@ type topicPromise struct {
 	partCount int // acknowledged
 	configs   map[string]*told
 	capped    bool // retention takes its oldest segments
+	gapped    bool // markers and compaction leave offsets without records
 }
 
 // sentRecord is a record on its way; pid is -1 without idempotence.
@@ -67,13 +70,19 @@ type partPromise struct {
 }
 
 func newPromises() *promises {
-	return &promises{topics: map[string]*topicPromise{}, gone: map[string]bool{}, commits: map[commitKey]*told{}, pids: map[int64]bool{}}
+	return &promises{topics: map[string]*topicPromise{}, gone: map[string]bool{}, commits: map[commitKey]*told{}, pids: map[int64]bool{}, rows: map[string]*told{}}
 }
 
 func (p *promises) clone() *promises {
-	c := &promises{topics: map[string]*topicPromise{}, gone: maps.Clone(p.gone), commits: map[commitKey]*told{}, pids: maps.Clone(p.pids)}
+	c := &promises{topics: map[string]*topicPromise{}, gone: maps.Clone(p.gone), commits: map[commitKey]*told{}, pids: maps.Clone(p.pids), rows: map[string]*told{}}
 	for key, t := range p.commits {
 		c.commits[key] = t.clone()
+	}
+	for key, t := range p.rows {
+		c.rows[key] = t.clone()
+	}
+	for _, x := range p.txns {
+		c.txns = append(c.txns, x.clone())
 	}
 	for name, t := range p.topics {
 		own := *t

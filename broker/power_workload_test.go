@@ -45,6 +45,15 @@ type powerCut struct {
 	starting, loading bool
 }
 
+// ahead is how far the clock of the next node is ahead of this one's: nothing, or so
+// far that open transactions have taken too long.
+func (c powerCut) ahead() time.Duration {
+	if len(c.made.txns) > 0 && c.seed%2 == 0 {
+		return 2 * txnTimeout
+	}
+	return 0
+}
+
 // capture looks at the disk now. The caller holds the lock of made, so that nothing
 // is promised in between.
 func capture(disk *env.MemFS, made *promises, policy env.Policy, seed uint64, where string) powerCut {
@@ -83,28 +92,37 @@ func (w *workload) promise(f func(m *promises)) {
 	f(w.made)
 }
 
+// script is what clients do to a node: one prepares, then all others work at once.
+type script struct {
+	prepare func(w *workload, c *wireClient) error
+	clients []func(w *workload, c *wireClient, rng *rand.Rand) error
+}
+
 // runWorkload runs a seeded workload on a disk as the node is to see it, and returns
 // its power cuts.
-func runWorkload(t testing.TB, seed uint64, steps, rate int, shown func(*env.MemFS) env.FS) []powerCut {
+func runWorkload(t testing.TB, s script, seed uint64, steps, rate int, shown func(*env.MemFS) env.FS) []powerCut {
 	t.Helper()
 	disk := env.NewMemFS()
 	w := &workload{disk: disk, seed: seed, steps: steps, rate: rate, made: newPromises(), rng: rand.New(rand.NewPCG(seed, 0))}
 	disk.OnOp(w.cut)
-	node, err := powerOn(shown(disk))
+	node, err := powerOn(shown(disk), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.node = node
-	err = w.prepare()
+	connected := func(f func(c *wireClient) error) error {
+		c, err := node.connect()
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		return f(c)
+	}
+	err = connected(func(c *wireClient) error { return s.prepare(w, c) })
 	var g errgroup.Group
-	for i, f := range []func(*wireClient, *rand.Rand) error{w.idempotent, w.plain, w.administer, w.consume} {
+	for i, f := range s.clients {
 		g.Go(func() error {
-			c, err := node.connect()
-			if err != nil {
-				return err
-			}
-			defer c.close()
-			return f(c, rand.New(rand.NewPCG(seed, uint64(i)+1)))
+			return connected(func(c *wireClient) error { return f(w, c, rand.New(rand.NewPCG(seed, uint64(i)+1))) })
 		})
 	}
 	err = errors.Join(err, g.Wait())
@@ -118,12 +136,14 @@ func runWorkload(t testing.TB, seed uint64, steps, rate int, shown func(*env.Mem
 // steady are the partitions that live as long as the workload.
 func steady() []tp { return []tp{{"orders", 0}, {"orders", 1}, {"orders", 2}, {"events", 0}} }
 
-func (w *workload) prepare() error {
-	c, err := w.node.connect()
-	if err != nil {
-		return err
-	}
-	defer c.close()
+// everyday is what clients do without transactions.
+func everyday() script {
+	return script{(*workload).prepare, []func(*workload, *wireClient, *rand.Rand) error{
+		(*workload).idempotent, (*workload).plain, (*workload).administer, (*workload).consume,
+	}}
+}
+
+func (w *workload) prepare(c *wireClient) error {
 	small := map[string]string{"segment.bytes": "1500"}
 	return errors.Join(
 		w.create(c, "orders", 3, small),
@@ -253,7 +273,7 @@ func (w *workload) plain(c *wireClient, rng *rand.Rand) error {
 
 // consume reads on and commits what it read, alone and as a member of a group.
 func (w *workload) consume(c *wireClient, rng *rand.Rand) error {
-	if err := c.coordinate("readers"); err != nil {
+	if err := c.coordinate(ofGroup, "readers"); err != nil {
 		return err
 	}
 	joined, err := c.join("readers")

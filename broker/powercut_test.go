@@ -32,6 +32,9 @@ import (
 //	commit-lost        an acknowledged offset of a group is not there
 //	producer-id-reused a producer id is handed out a second time
 //	does-not-serve     the node does not start, answer, take a record, or stop
+//	aborted-seen       a reader of committed records sees one of a transaction that was not
+//	half-seen          a transaction is there in part
+//	held-back          the last stable offset stands still with no transaction open
 
 // verdicts collects what all power cuts of a test have shown.
 type verdicts struct {
@@ -41,6 +44,9 @@ type verdicts struct {
 	starting   int             // cuts while a node started,
 	loading    int             // those of them at a read of the groups
 	deleting   int             // cuts while a topic was being deleted
+	open       int             // cuts with transactions open,
+	deciding   int             // and between a commit and its answer
+	compacted  int             // tables found compacted
 	violations []string
 }
 
@@ -62,6 +68,21 @@ func (v *verdicts) count(c powerCut) {
 			v.deleting++
 		}
 	}
+	outcome := func(o txnOutcome) func(*txnPromise) bool {
+		return func(x *txnPromise) bool { return x.outcome == o }
+	}
+	if slices.ContainsFunc(c.made.txns, outcome(txnOpen)) {
+		v.open++
+	}
+	if slices.ContainsFunc(c.made.txns, outcome(txnCommitting)) {
+		v.deciding++
+	}
+}
+
+func (v *verdicts) broken() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.violations) > 0
 }
 
 // inspection is one node on what a power cut has left.
@@ -69,6 +90,7 @@ type inspection struct {
 	v    *verdicts
 	made *promises
 	at   string
+	late bool // what was open when the power went has taken too long by now
 	c    *wireClient
 	bad  bool
 }
@@ -93,12 +115,12 @@ func (i *inspection) ok(err error) bool {
 func (v *verdicts) inspect(c powerCut, depth int) {
 	v.count(c)
 	rng := rand.New(rand.NewPCG(c.seed, 7))
-	i := &inspection{v: v, made: c.made.clone(), at: c.at}
+	i := &inspection{v: v, made: c.made.clone(), at: c.at, late: c.ahead() > 0}
 	during := &startCuts{cut: c, rng: rng}
 	if depth > 0 {
 		c.disk.OnOp(during.take)
 	}
-	node, err := powerOn(c.disk)
+	node, err := powerOn(c.disk, c.ahead())
 	c.disk.OnOp(nil)
 	next := during.end()
 	if !i.ok(err) {
@@ -164,13 +186,14 @@ func (i *inspection) checkAll() {
 		i.checkTopic(name, t, topics)
 	}
 	for name := range topics {
-		if i.made.topics[name] == nil && !i.made.gone[name] && name != "__consumer_offsets" {
+		if i.made.topics[name] == nil && !i.made.gone[name] && !strings.HasPrefix(name, "__") {
 			i.violate("foreign-data", "topic %s", name)
 		}
 	}
 	for _, group := range []string{"readers", "lonely"} {
 		i.checkCommits(group)
 	}
+	i.checkTransactions()
 	pid, err := i.c.producerID()
 	if i.ok(err) && i.made.pids[pid] {
 		i.violate("producer-id-reused", "id %d", pid)
@@ -198,7 +221,9 @@ func (i *inspection) checkTopic(name string, t *topicPromise, topics map[string]
 			i.violate("does-not-serve", "%s has no leader", at)
 			continue
 		}
-		i.checkPartition(at, t.parts[index], t.capped)
+		if !t.gapped {
+			i.checkPartition(at, t.parts[index], t.capped)
+		}
 	}
 	if len(t.configs) == 0 {
 		return
@@ -222,7 +247,7 @@ func (i *inspection) checkCommits(group string) {
 			continue
 		}
 		if !loaded {
-			if !i.ok(i.c.coordinate(group)) {
+			if !i.ok(i.c.coordinate(ofGroup, group)) {
 				return
 			}
 			var err error
@@ -329,7 +354,13 @@ func (i *inspection) checkProducers(at tp, p *partPromise, start int64, log []st
 // carryOn does what clients do once the node is back: producers send again what was
 // not acknowledged, everybody goes on. All of it is promised.
 func (i *inspection) carryOn() error {
+	if err := i.carryOnTransactions(); err != nil {
+		return err
+	}
 	for _, at := range i.made.known() {
+		if i.made.topics[at.topic].gapped {
+			continue
+		}
 		p := i.made.part(at)
 		for _, b := range p.batches[p.batchesAcked:] {
 			base, err := i.c.produce(at, -1, batchOf(&record.Producer{ID: b.pid, Sequence: b.seq}, b.values))
@@ -349,7 +380,7 @@ func (i *inspection) carryOn() error {
 		i.checkPartition(at, p, i.made.topics[at.topic].capped)
 	}
 	if at := (tp{"orders", 0}); i.made.topics["orders"] != nil && i.made.topics["orders"].live() {
-		if err := i.c.coordinate("lonely"); err != nil {
+		if err := i.c.coordinate(ofGroup, "lonely"); err != nil {
 			return err
 		}
 		i.made.commit("lonely", at).ask("77777")
@@ -383,15 +414,17 @@ func (v *verdicts) report(t *testing.T) {
 }
 
 // cutNodes runs workloads until so many power cuts were looked at, or one broke a promise.
-func cutNodes(t *testing.T, want, steps int, disk func(*env.MemFS) env.FS) *verdicts {
+func cutNodes(t *testing.T, s script, want, steps int, disk func(*env.MemFS) env.FS) *verdicts {
 	t.Helper()
 	v := &verdicts{lossy: map[uint64]bool{}}
-	for seed := uint64(1); v.cuts < want && len(v.violations) == 0; seed++ {
+	for seed := uint64(1); v.cuts < want && !v.broken(); seed++ {
 		var g errgroup.Group
 		g.SetLimit(4)
-		for _, image := range runWorkload(t, seed, steps, 25, disk) {
+		for _, image := range runWorkload(t, s, seed, steps, 25, disk) {
 			g.Go(func() error {
-				v.inspect(image, 1)
+				if !v.broken() {
+					v.inspect(image, 1)
+				}
 				return nil
 			})
 		}
@@ -407,7 +440,7 @@ func TestNothingPromisedIsLostToAPowerCutOfTheNode(t *testing.T) {
 	if testing.Short() {
 		want, steps = 40, 8
 	}
-	v := cutNodes(t, want, steps, func(disk *env.MemFS) env.FS { return disk })
+	v := cutNodes(t, everyday(), want, steps, func(disk *env.MemFS) env.FS { return disk })
 	v.report(t)
 	if v.cuts < want && !t.Failed() {
 		t.Errorf("%d power cuts, want %d", v.cuts, want)
@@ -419,7 +452,7 @@ func TestNothingPromisedIsLostToAPowerCutOfTheNode(t *testing.T) {
 
 // TestADiskThatDoesNotSyncIsFoundOut plants the bug that the power cut tests are for.
 func TestADiskThatDoesNotSyncIsFoundOut(t *testing.T) {
-	v := cutNodes(t, 500, 24, func(disk *env.MemFS) env.FS { return forgetful{disk} })
+	v := cutNodes(t, everyday(), 500, 24, func(disk *env.MemFS) env.FS { return forgetful{disk, "/orders-"} })
 	if !slices.ContainsFunc(v.violations, func(text string) bool {
 		return strings.HasPrefix(text, "acked-lost: orders-") && strings.Contains(text, "offset ")
 	}) {
@@ -428,11 +461,14 @@ func TestADiskThatDoesNotSyncIsFoundOut(t *testing.T) {
 }
 
 // forgetful is a disk that says it has synced the segments of one topic and has not.
-type forgetful struct{ *env.MemFS }
+type forgetful struct {
+	*env.MemFS
+	topic string
+}
 
 func (f forgetful) OpenFile(name string, flag int, perm fs.FileMode) (env.File, error) {
 	file, err := f.MemFS.OpenFile(name, flag, perm)
-	if err == nil && strings.Contains(name, "/orders-") && strings.HasSuffix(name, ".log") {
+	if err == nil && strings.Contains(name, f.topic) && strings.HasSuffix(name, ".log") {
 		file = unsynced{file}
 	}
 	return file, err
