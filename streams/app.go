@@ -23,6 +23,12 @@ type (
 	// NotReadyError says that a task cannot be asked yet: it opens or restores.
 	// It tells which one, and how much is left.
 	NotReadyError = app.NotReadyError
+	// Stale is an app whose queries read standbys too, see [App.Stale].
+	Stale = app.Stale
+	// RestoreEvent is a step of the restore of one store from one changelog.
+	RestoreEvent = app.RestoreEvent
+	// RestoreStep says what happens to a restore.
+	RestoreStep = app.RestoreStep
 	// TopicPartition names one partition.
 	TopicPartition = app.TopicPartition
 	// ErrorEvent is one record that could not be read or processed: its task,
@@ -60,6 +66,14 @@ const (
 const (
 	Fail     = app.Fail     // stop the app with the error
 	Continue = app.Continue // log and drop the record
+)
+
+// The steps of a restore.
+const (
+	RestoreStart     = app.RestoreStart
+	RestoreBatch     = app.RestoreBatch
+	RestoreEnd       = app.RestoreEnd
+	RestoreSuspended = app.RestoreSuspended // it ended before it was done
 )
 
 // The errors of an app; they come wrapped.

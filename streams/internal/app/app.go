@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weirstream/weir/internal/env"
+	"github.com/weirstream/weir/streams/internal/assign"
 	"github.com/weirstream/weir/streams/internal/client"
 	"github.com/weirstream/weir/streams/internal/runtime"
 	"github.com/weirstream/weir/streams/processor"
@@ -123,10 +124,6 @@ func (a *App) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.Close()) }()
-	stored, err := h.stored()
-	if err != nil {
-		return err
-	}
 	admin, err := client.NewAdmin(ctx, a.config.Brokers, a.config.ApplicationID, a.config.ApplicationID+"-admin", a.log, a.config.ClientOptions...)
 	if err != nil {
 		return err
@@ -135,6 +132,10 @@ func (a *App) run(ctx context.Context) (err error) {
 	setup, err := runtime.Prepare(ctx, admin, a.config.ApplicationID, a.topology.Graph(), runtime.SetupOptions{
 		Replication: a.config.Replication, Repartition: a.config.RepartitionConfig, Changelog: a.config.ChangelogConfig,
 	})
+	if err != nil {
+		return err
+	}
+	holdings, err := a.holdings(h, setup)
 	if err != nil {
 		return err
 	}
@@ -147,7 +148,7 @@ func (a *App) run(ctx context.Context) (err error) {
 	}
 	workers := make([]*runtime.Worker, a.config.Workers)
 	for i := range workers {
-		workers[i] = a.worker(i, h, stored, setup, globals)
+		workers[i] = a.worker(i, h, holdings, setup, globals)
 	}
 	a.mu.Lock()
 	a.setup, a.admin, a.workers = setup, admin, workers
@@ -184,7 +185,7 @@ func (a *App) drive(ctx context.Context, workers []*runtime.Worker, admin *clien
 	return err
 }
 
-func (a *App) worker(i int, h *home, stored []processor.TaskID, setup *runtime.Setup, globals *runtime.GlobalTables) *runtime.Worker {
+func (a *App) worker(i int, h *home, holdings *runtime.Holdings, setup *runtime.Setup, globals *runtime.GlobalTables) *runtime.Worker {
 	c := &a.config
 	name := c.ApplicationID + "-" + strconv.Itoa(i)
 	instance := h.process + "-" + strconv.Itoa(i)
@@ -193,20 +194,37 @@ func (a *App) worker(i int, h *home, stored []processor.TaskID, setup *runtime.S
 		transactions = c.ApplicationID + "-" + instance
 	}
 	return runtime.NewWorker(runtime.WorkerOptions{
-		Index: i, ApplicationID: c.ApplicationID, Program: a.topology, Setup: setup, Databases: h, Globals: globals,
+		Index: i, ApplicationID: c.ApplicationID, Program: a.topology, Setup: setup, Databases: h, Globals: globals, Holdings: holdings,
 		Dial: func(ctx context.Context, r runtime.Rebalancer) (runtime.Log, error) {
 			return client.Dial(ctx, client.Options{
 				Brokers: c.Brokers, Group: c.ApplicationID, ClientID: name,
-				Instance: instance, Process: h.process, Stored: stored,
-				Layout: setup.Layout, Changelogs: setup.Changelogs, ResetToEnd: c.ResetToEnd,
+				Instance: instance, Process: h.process, Layout: setup.Layout,
+				Assign: assign.Options{Standbys: c.Standbys, AcceptableLag: c.AcceptableLag, Warmups: c.Warmups}, Changelogs: setup.Changelogs, ResetToEnd: c.ResetToEnd,
 				SessionTimeout: c.SessionTimeout, Logger: a.log, Extra: c.ClientOptions,
 				TransactionalID: transactions, TransactionTimeout: c.TransactionTimeout,
 			}, r)
 		},
 		CommitInterval: c.CommitInterval, CacheBytes: max(1, c.CacheBytes/c.Workers),
 		Buffered: c.Buffered, PollRecords: pollRecords, StopTimeout: c.StopTimeout,
-		ResetToEnd: c.ResetToEnd, Leave: c.LeaveOnStop, OnError: c.OnError, OnChange: a.poke, Logger: a.log,
+		ResetToEnd: c.ResetToEnd, Leave: c.LeaveOnStop, AcceptableLag: c.AcceptableLag, ProbingInterval: c.ProbingInterval,
+		OnError: c.OnError, OnRestore: c.OnRestore, OnChange: a.poke, Logger: a.log,
 	})
+}
+
+// holdings reads how far the state of each task is that the folder has. What
+// cannot be read counts as none until a task opens it, and stays.
+func (a *App) holdings(h *home, setup *runtime.Setup) (*runtime.Holdings, error) {
+	stored, err := h.stored()
+	if err != nil {
+		return nil, err
+	}
+	holdings := runtime.NewHoldings()
+	for _, id := range stored {
+		if err := holdings.Read(id, h, setup); err != nil {
+			a.log.Warn("cannot tell how far state is", slog.Any("error", err))
+		}
+	}
+	return holdings, nil
 }
 
 // pollRecords is how many records one poll of a worker takes: enough to make
@@ -368,20 +386,48 @@ func (a *App) Lag(ctx context.Context) (map[TopicPartition]int64, error) {
 // after another, and each between two records of its task: open the store with
 // [StoreRef.Open], read, and return soon. Changes that are not committed yet
 // show. An error of f ends the query. If another task with the store does not run
-// yet, the query ends with a [*NotReadyError] after those that do. Package query
-// reads stores by key and range with it.
+// yet, or the app has only standbys of those that have it, the query ends with a
+// [*NotReadyError] after those that do. Package query reads stores by key and
+// range with it.
 func (a *App) Query(store string, f func(id processor.TaskID, s processor.Stores) error) error {
+	return a.query(store, false, f)
+}
+
+// Stale is an app whose queries read standbys too.
+type Stale struct{ app *App }
+
+// Stale returns the app as one to query with the standbys that it keeps: they show
+// what is committed, and lag behind. For package query.
+func (a *App) Stale() Stale { return Stale{a} }
+
+// Query is [App.Query], of standbys too.
+func (s Stale) Query(store string, f func(id processor.TaskID, s processor.Stores) error) error {
+	return s.app.query(store, true, f)
+}
+
+func (a *App) query(store string, stale bool, f func(id processor.TaskID, s processor.Stores) error) error {
 	a.mu.Lock()
 	workers := a.workers
 	a.mu.Unlock()
-	var missing error
+	var missing, standby error
+	asked := false
 	for _, w := range workers {
-		err := w.Query(store, f)
-		if early := (*NotReadyError)(nil); errors.As(err, &early) {
+		err := w.Query(store, stale, func(id processor.TaskID, s processor.Stores) error {
+			asked = true
+			return f(id, s)
+		})
+		early := (*NotReadyError)(nil)
+		switch {
+		case errors.As(err, &early) && early.Standby:
+			standby = err
+		case errors.As(err, &early):
 			missing = err
-		} else if err != nil {
+		case err != nil:
 			return err
 		}
+	}
+	if missing == nil && !asked {
+		return standby
 	}
 	return missing
 }

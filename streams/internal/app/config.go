@@ -33,12 +33,24 @@ type (
 	// NotReadyError says that a task cannot be asked yet: it opens or restores.
 	// It tells which one, and how much is left.
 	NotReadyError = runtime.NotReadyError
+	// RestoreEvent is a step of the restore of one store from one changelog.
+	RestoreEvent = runtime.RestoreEvent
+	// RestoreStep says what happens to a restore.
+	RestoreStep = runtime.RestoreStep
 )
 
 // The answers of an error handler.
 const (
 	Fail     = runtime.Fail     // stop the app with the error
 	Continue = runtime.Continue // log and drop the record
+)
+
+// The steps of a restore.
+const (
+	RestoreStart     = runtime.RestoreStart
+	RestoreBatch     = runtime.RestoreBatch
+	RestoreEnd       = runtime.RestoreEnd
+	RestoreSuspended = runtime.RestoreSuspended // it ended before it was done
 )
 
 // Config is what an [App] needs to know. ApplicationID and Brokers are
@@ -86,6 +98,20 @@ type Config struct {
 	// take over at once. Otherwise the tasks wait for the restart, for as long as
 	// the session timeout.
 	LeaveOnStop bool
+	// Standbys is how many copies of the state of every task other instances keep,
+	// to take over without a restore. They follow the changelogs into state folders
+	// of their own. This and the next three fields are those of the instance that
+	// leads the group.
+	Standbys int
+	// AcceptableLag is how many offsets of its changelogs a copy may lack for its
+	// instance to take a task over. A task whose state is further behind there stays
+	// where it is, while the new place warms up. 0 is 10,000; below 0 is none.
+	AcceptableLag int64
+	// Warmups is how many tasks may warm up at a time, in all instances. 0 is 2.
+	Warmups int
+	// ProbingInterval is how long a warm-up that has caught up waits before it asks
+	// for its task again. 0 is 10 min.
+	ProbingInterval time.Duration
 	// StopTimeout is how long the last commit of a graceful stop may take. 0 is
 	// 30 s.
 	StopTimeout time.Duration
@@ -106,6 +132,10 @@ type Config struct {
 	// OnError decides about records that could not be read or processed. Nil
 	// fails. A panic in a lambda comes here too.
 	OnError ErrorHandler
+	// OnRestore is told of every restore of a store: where it begins, each batch of
+	// records, and its end or that it was suspended. It is called from the goroutine
+	// of the worker, which waits for it, and must not call methods of the app.
+	OnRestore func(e RestoreEvent)
 	// OnState is told of every change of the app's state, in order, from one
 	// goroutine; while it runs, later changes wait.
 	OnState func(old, now State)
@@ -130,8 +160,10 @@ func (c Config) withDefaults() (Config, error) {
 		return bad("Brokers", "is empty")
 	case c.Guarantee != AtLeastOnce && c.Guarantee != ExactlyOnceV2:
 		return bad("Guarantee", "is unknown")
-	case c.Workers < 0, c.Buffered < 0, c.CommitInterval < 0, c.SessionTimeout < 0, c.StopTimeout < 0, c.TransactionTimeout < 0:
-		return bad("Workers, Buffered, CommitInterval, SessionTimeout, StopTimeout and TransactionTimeout", "must not be negative")
+	case c.Workers < 0, c.Standbys < 0, c.Warmups < 0, c.ProbingInterval < 0:
+		return bad("Workers, Standbys, Warmups and ProbingInterval", "must not be negative")
+	case c.Buffered < 0, c.CommitInterval < 0, c.SessionTimeout < 0, c.StopTimeout < 0, c.TransactionTimeout < 0:
+		return bad("Buffered, CommitInterval, SessionTimeout, StopTimeout and TransactionTimeout", "must not be negative")
 	}
 	interval := 30 * time.Second
 	if c.Guarantee == ExactlyOnceV2 {
@@ -154,6 +186,9 @@ func (c Config) withDefaults() (Config, error) {
 	c.Buffered = or(c.Buffered, 1000)
 	c.SessionTimeout = or(c.SessionTimeout, 45*time.Second)
 	c.StopTimeout = or(c.StopTimeout, 30*time.Second)
+	c.AcceptableLag = max(0, or(c.AcceptableLag, 10_000))
+	c.Warmups = or(c.Warmups, 2)
+	c.ProbingInterval = or(c.ProbingInterval, 10*time.Minute)
 	c.Replication = or(c.Replication, -1)
 	c.PurgeInterval = or(c.PurgeInterval, 30*time.Second)
 	if c.Engine == nil {

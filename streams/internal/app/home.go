@@ -8,12 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/weirstream/weir/internal/env"
 	"github.com/weirstream/weir/statestore"
 	"github.com/weirstream/weir/streams/internal/graph"
+	"github.com/weirstream/weir/streams/internal/runtime"
 	"github.com/weirstream/weir/streams/processor"
 )
 
@@ -109,11 +109,7 @@ func (h *home) stored() ([]processor.TaskID, error) {
 	}
 	var ids []processor.TaskID
 	for _, e := range entries {
-		sub, partition, _ := strings.Cut(e.Name(), "_")
-		s, err1 := strconv.Atoi(sub)
-		p, err2 := strconv.ParseInt(partition, 10, 32)
-		id := processor.TaskID{Subtopology: s, Partition: int32(p)}
-		if err1 == nil && err2 == nil && e.IsDir() && id.String() == e.Name() {
+		if id, ok := runtime.ParseTaskID(e.Name()); ok && e.IsDir() {
 			ids = append(ids, id)
 		}
 	}

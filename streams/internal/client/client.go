@@ -18,19 +18,20 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/weirstream/weir/streams/internal/assign"
 	"github.com/weirstream/weir/streams/internal/runtime"
 )
 
-// Options is what a worker's client needs. All fields but Instance, Stored and
-// Extra are required.
+// Options is what a worker's client needs. All fields but Instance and Extra are
+// required.
 type Options struct {
 	Brokers        []string
 	Group          string
 	ClientID       string
 	Instance       string // name under which the member comes back after a restart; empty for none
 	Process        string // of the worker, shared by workers with one state directory
-	Stored         []runtime.TaskID
 	Layout         *runtime.Layout
+	Assign         assign.Options
 	Changelogs     []string // topics whose acknowledged offsets count
 	ResetToEnd     bool     // start a partition without a commit at its end
 	SessionTimeout time.Duration
@@ -104,7 +105,7 @@ func (w *Worker) options(ctx context.Context, r runtime.Rebalancer) []kgo.Opt {
 		kgo.WithLogger(w.kgoLog),
 		kgo.ConsumerGroup(o.Group),
 		kgo.ConsumeTopics(o.Layout.Topics()...),
-		kgo.Balancers(&balancer{layout: o.Layout, process: o.Process, stored: o.Stored}),
+		kgo.Balancers(&balancer{layout: o.Layout, process: o.Process, wishes: o.Assign, worker: r, ends: w.ends, log: o.Logger}),
 		kgo.SessionTimeout(o.SessionTimeout),
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.BlockRebalanceOnPoll(),
@@ -230,6 +231,19 @@ func (w *Worker) leave(ctx context.Context, member string) error {
 		return err
 	}
 	return kerr.ErrorForCode(resp.ErrorCode)
+}
+
+// Rejoin implements runtime.Log.
+func (w *Worker) Rejoin() { w.cl.ForceRebalance() }
+
+// endsWait bounds how long the leader of the group waits for the ends of changelogs.
+const endsWait = 5 * time.Second
+
+// ends asks for the ends of changelogs while the group waits.
+func (w *Worker) ends(tps []runtime.TP) (map[runtime.TP]int64, error) {
+	ctx, cancel := context.WithTimeout(w.cl.Context(), endsWait)
+	defer cancel()
+	return w.Ends(ctx, tps)
 }
 
 // Kill implements runtime.Log.

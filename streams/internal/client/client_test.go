@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/weirstream/weir/streams/internal/assign"
 	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/runtime"
 )
@@ -154,8 +155,8 @@ func balance(t *testing.T, g kgo.GroupMemberBalancer, topics map[string]int32) [
 }
 
 func TestBalancerAssignsWholeTasks(t *testing.T) {
-	one := &balancer{layout: layout(t), process: "p1", stored: []runtime.TaskID{{Partition: 2}}}
-	two := &balancer{layout: layout(t), process: "p2"}
+	one := &balancer{layout: layout(t), process: "p1", worker: &nobody{}}
+	two := &balancer{layout: layout(t), process: "p2", worker: &nobody{}}
 	owned := map[string][]int32{"a": {0, 1}, "b": {0, 1}}
 	members := []kmsg.JoinGroupResponseMember{
 		{MemberID: "m1", ProtocolMetadata: one.JoinGroupMetadata([]string{"a", "b"}, nil, 3)},
@@ -191,8 +192,116 @@ func TestBalancerAssignsWholeTasks(t *testing.T) {
 	}
 }
 
+// stateful is a layout of tasks that count.
+func stateful(t *testing.T) *runtime.Layout {
+	t.Helper()
+	b := graph.NewBuilder()
+	for _, err := range []error{
+		b.AddSource("s", "a"), b.AddProcessor("count", "s"),
+		b.AddStore(graph.Store{Name: "counts", Logged: true}), b.Connect("count", "counts"),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return runtime.NewLayout("app", b.Build())
+}
+
+func TestBalancerTellsOfCopies(t *testing.T) {
+	zero, one := runtime.TaskID{}, runtime.TaskID{Partition: 1}
+	for name, test := range map[string]struct {
+		end             int64
+		err             error
+		standby, warmup []runtime.TaskID
+		moves           bool
+	}{
+		"state is far away":           {end: 10_001, standby: []runtime.TaskID{zero}, warmup: []runtime.TaskID{one}},
+		"state is small":              {end: 10_000, standby: []runtime.TaskID{zero}, moves: true},
+		"nobody knows where logs end": {err: kerr.NotLeaderForPartition, standby: []runtime.TaskID{zero}, moves: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			old := &nobody{state: map[runtime.TaskID]int64{zero: assign.Latest, one: assign.Latest}}
+			fresh := &nobody{}
+			var asked []runtime.TP
+			of := func(process string, n *nobody) *balancer {
+				return &balancer{
+					layout: stateful(t), process: process, worker: n, log: slog.New(slog.DiscardHandler),
+					wishes: assign.Options{Standbys: 1, AcceptableLag: 10_000, Warmups: 2},
+					ends: func(tps []runtime.TP) (map[runtime.TP]int64, error) {
+						asked = tps
+						return map[runtime.TP]int64{tps[0]: test.end, tps[1]: test.end}, test.err
+					},
+				}
+			}
+			b := of("p1", old)
+			g, _, err := b.MemberBalancer([]kmsg.JoinGroupResponseMember{
+				{MemberID: "m1", ProtocolMetadata: b.JoinGroupMetadata([]string{"a"}, map[string][]int32{"a": {0, 1}}, 3)},
+				{MemberID: "m2", ProtocolMetadata: of("p2", fresh).JoinGroupMetadata([]string{"a"}, nil, -1)},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			members := map[string]*balancer{"m1": b, "m2": of("p2", fresh)}
+			for _, a := range balance(t, g, map[string]int32{"a": 2}) {
+				if _, err := members[a.MemberID].ParseSyncAssignment(a.MemberAssignment); err != nil {
+					t.Fatal(err)
+				}
+			}
+			log := "app-counts-changelog"
+			if diff := cmp.Diff([]runtime.TP{{Topic: log}, {Topic: log, Partition: 1}}, asked); diff != "" {
+				t.Error(diff)
+			}
+			if diff := cmp.Diff(test.standby, fresh.standby); diff != "" {
+				t.Error("standbys", diff)
+			}
+			if diff := cmp.Diff(test.warmup, fresh.warmup); diff != "" {
+				t.Error("warm-ups", diff)
+			}
+			runs := []runtime.TaskID{zero, one}
+			if test.moves {
+				runs = runs[:1]
+			}
+			if diff := cmp.Diff(runs, old.active); diff != "" || len(fresh.active) > 0 {
+				t.Error("runs", diff, fresh.active)
+			}
+		})
+	}
+}
+
+func TestCopiesThatMakeNoSense(t *testing.T) {
+	n := &nobody{}
+	b := &balancer{layout: stateful(t), worker: n, log: slog.New(slog.DiscardHandler)}
+	given := kmsg.NewConsumerMemberAssignment()
+	for _, data := range []string{"", "{", `{"standby":["x"],"new":1}`} {
+		given.UserData = []byte(data)
+		if _, err := b.ParseSyncAssignment(given.AppendTo(nil)); err != nil || len(n.standby) > 0 {
+			t.Errorf("%s: %v, %v", data, n.standby, err)
+		}
+	}
+	given.Topics = []kmsg.ConsumerMemberAssignmentTopic{{Topic: "a", Partitions: []int32{1, 2}}}
+	given.UserData = []byte("all of it")
+	whole := given.AppendTo(nil)
+	if got := string(userDataOf(whole)); got != "all of it" {
+		t.Errorf("user data is %q", got)
+	}
+	for n := range whole {
+		if got := userDataOf(whole[:n]); got != nil {
+			t.Errorf("of %d bytes, user data is %q", n, got)
+		}
+	}
+	if _, err := b.ParseSyncAssignment([]byte{1}); err == nil {
+		t.Error("half an assignment makes sense")
+	}
+	meta := kmsg.NewConsumerMemberMetadata()
+	meta.UserData = []byte(`{"process":"p","state":{"0_1":5,"x":7}}`)
+	m := b.member(&kmsg.JoinGroupResponseMember{MemberID: "m"}, &meta)
+	if diff := cmp.Diff(map[runtime.TaskID]int64{{Partition: 1}: 5}, m.State); diff != "" || m.Process != "p" {
+		t.Error(m.Process, diff)
+	}
+}
+
 func TestMoveTakesTwoRounds(t *testing.T) {
-	b := &balancer{layout: layout(t), process: "p"}
+	b := &balancer{layout: layout(t), process: "p", worker: &nobody{}}
 	owned := map[string][]int32{"a": {0, 1}, "b": {0, 1}}
 	members := []kmsg.JoinGroupResponseMember{
 		{MemberID: "m1", ProtocolMetadata: b.JoinGroupMetadata([]string{"a", "b"}, owned, 3)},
@@ -230,12 +339,23 @@ func TestLoggerKeepsWarnings(t *testing.T) {
 	}
 }
 
-// nobody is a rebalancer that no rebalance reaches.
-type nobody struct{}
+// nobody is a rebalancer that has some state, and remembers what it is to follow.
+type nobody struct {
+	state                   map[runtime.TaskID]int64
+	active, standby, warmup []runtime.TaskID
+}
 
-func (nobody) Assigned(context.Context, []runtime.TP) {}
-func (nobody) Revoked(context.Context, []runtime.TP)  {}
-func (nobody) Lost(context.Context, []runtime.TP)     {}
+func (*nobody) Assigned(context.Context, []runtime.TP) {}
+func (*nobody) Revoked(context.Context, []runtime.TP)  {}
+func (*nobody) Lost(context.Context, []runtime.TP)     {}
+
+func (n *nobody) Holds() (state map[runtime.TaskID]int64, following []runtime.TaskID) {
+	return n.state, n.standby
+}
+
+func (n *nobody) Follow(active, standby, warmup []runtime.TaskID) {
+	n.active, n.standby, n.warmup = active, standby, warmup
+}
 
 func options(t *testing.T) Options {
 	t.Helper()
@@ -246,7 +366,7 @@ func options(t *testing.T) Options {
 }
 
 func TestWorkerWithoutABroker(t *testing.T) {
-	w, err := Dial(t.Context(), options(t), nobody{})
+	w, err := Dial(t.Context(), options(t), &nobody{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +409,7 @@ func TestWorkerWithoutABroker(t *testing.T) {
 func TestOptionsThatMakeNoClient(t *testing.T) {
 	o := options(t)
 	o.Extra = []kgo.Opt{kgo.ClientID("x"), kgo.FetchMaxBytes(-1), kgo.MaxConcurrentFetches(-1), kgo.BrokerMaxReadBytes(-1)}
-	if _, err := Dial(t.Context(), o, nobody{}); err == nil {
+	if _, err := Dial(t.Context(), o, &nobody{}); err == nil {
 		t.Error("dialled with options that make no sense")
 	}
 	if _, err := NewAdmin(t.Context(), o.Brokers, "g", "c", o.Logger, o.Extra...); err == nil {

@@ -36,7 +36,9 @@ func newRestorer(ctx context.Context, o *Options, suffix string) (*restorer, err
 	if err != nil {
 		return nil, fmt.Errorf("kafka client: %w", err)
 	}
-	return &restorer{cl: cl, reading: map[runtime.TP]bool{}}, nil
+	r := &restorer{cl: cl, reading: map[runtime.TP]bool{}}
+	r.polled.committed = o.TransactionalID != ""
+	return r, nil
 }
 
 func (r *restorer) begin(from map[runtime.TP]int64) {

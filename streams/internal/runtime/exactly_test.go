@@ -364,6 +364,7 @@ func (l *vaultLog) EndRestore(tps []TP) {
 }
 
 func (l *vaultLog) Close(context.Context, bool) error { return nil }
+func (l *vaultLog) Rejoin()                           {}
 func (l *vaultLog) Kill()                             {}
 
 // faultyDatabases are databases whose applies are steps that fail.
@@ -411,7 +412,7 @@ func newPromise(t *testing.T, v *vault) *promise {
 	}
 	p := &promise{t: t, vault: v, disk: &faultyDatabases{faults: v.faults}}
 	p.o = WorkerOptions{
-		ApplicationID: "app", Program: prog, Databases: p.disk, Setup: &Setup{Layout: NewLayout("app", prog.graph)},
+		ApplicationID: "app", Program: prog, Databases: p.disk, Holdings: NewHoldings(), Setup: &Setup{Layout: NewLayout("app", prog.graph)},
 		CommitInterval: 100 * time.Millisecond, CacheBytes: 1 << 20, Buffered: 10, PollRecords: 7,
 		StopTimeout: 5 * time.Second, OnChange: func() {}, Logger: slog.New(slog.DiscardHandler),
 	}

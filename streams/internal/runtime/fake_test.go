@@ -187,18 +187,21 @@ func (c *cluster) Ends(_ context.Context, tps []TP) (map[TP]int64, error) {
 // fakeLog is a Log on a cluster. Failures are set by the test.
 type fakeLog struct {
 	*cluster
-	r         Rebalancer
-	wake      chan func() // a rebalance to run during the next poll
-	mine      map[TP]int64
-	paused    map[TP]bool
-	restoring map[TP]int64
-	sent      []Message
-	acks      map[TP]int64
-	sendErr   error
-	commitErr error
-	aborts    int
-	left      bool
-	killed    chan struct{}
+	r          Rebalancer
+	wake       chan func() // a rebalance to run during the next poll
+	mine       map[TP]int64
+	paused     map[TP]bool
+	restoring  map[TP]int64
+	sent       []Message
+	acks       map[TP]int64
+	sendErr    error
+	commitErr  error
+	aborts     int
+	left       bool
+	rejoins    int
+	restoreErr error
+	stuck      bool // nothing of changelogs arrives
+	killed     chan struct{}
 }
 
 func newFakeLog(c *cluster, r Rebalancer) *fakeLog {
@@ -333,7 +336,15 @@ func (l *fakeLog) Restore(from map[TP]int64) error {
 	return nil
 }
 
-func (l *fakeLog) Restored(_ context.Context, _ time.Duration, limit int) ([]Fetched, error) {
+func (l *fakeLog) Restored(_ context.Context, wait time.Duration, limit int) ([]Fetched, error) {
+	if err := l.restoreErr; err != nil {
+		l.restoreErr = nil
+		return nil, err
+	}
+	if l.stuck {
+		<-time.After(wait)
+		return nil, nil
+	}
 	return l.read(l.restoring, nil, limit), nil
 }
 
@@ -347,6 +358,8 @@ func (l *fakeLog) Close(_ context.Context, leave bool) error {
 	l.left = leave
 	return nil
 }
+
+func (l *fakeLog) Rejoin() { l.rejoins++ }
 
 func (l *fakeLog) Kill() { close(l.killed) }
 

@@ -9,8 +9,9 @@ import (
 
 // Layout tells which partitions belong to which task. It is never changed.
 type Layout struct {
-	topics map[string]int // topic → sub-topology
-	names  []string
+	topics     map[string]int // topic → sub-topology
+	names      []string
+	changelogs [][]string // topics, by sub-topology
 }
 
 // Work is one task and what it reads.
@@ -27,6 +28,13 @@ func NewLayout(app string, g *graph.Topology) *Layout {
 			l.topics[topic] = i
 			l.names = append(l.names, topic)
 		}
+		var logs []string
+		for j := range g.Subtopologies[i].Stores {
+			if s := &g.Subtopologies[i].Stores[j]; s.Logged {
+				logs = append(logs, s.Changelog(app).Name)
+			}
+		}
+		l.changelogs = append(l.changelogs, logs)
 	}
 	slices.Sort(l.names)
 	return l
@@ -39,6 +47,19 @@ func (l *Layout) Topics() []string { return slices.Clone(l.names) }
 func (l *Layout) Task(tp TP) (TaskID, bool) {
 	sub, ok := l.topics[tp.Topic]
 	return TaskID{Subtopology: sub, Partition: tp.Partition}, ok
+}
+
+// Changelogs returns the changelog partitions of a task; none of one that does not
+// exist.
+func (l *Layout) Changelogs(id TaskID) []TP {
+	if id.Subtopology < 0 || id.Subtopology >= len(l.changelogs) {
+		return nil
+	}
+	var tps []TP
+	for _, topic := range l.changelogs[id.Subtopology] {
+		tps = append(tps, TP{topic, id.Partition})
+	}
+	return tps
 }
 
 // Work returns all tasks, sorted, given the partition counts of the topics.

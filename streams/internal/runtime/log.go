@@ -78,6 +78,9 @@ type Log interface {
 	// Abort ends the unit after a failure, and forgets failures of records. An
 	// error is final.
 	Abort(ctx context.Context) error
+	// Rejoin asks the group to assign anew, with what the worker holds by now. It
+	// does not wait.
+	Rejoin()
 	// Acked returns, once, the offset of the last acknowledged record that was
 	// sent to a partition of a changelog since the last call.
 	Acked(tp TP) (int64, bool)
@@ -98,7 +101,15 @@ type Log interface {
 
 // Rebalancer is told by a [Log] which partitions its worker has. The calls come
 // one at a time, from any goroutine, during Poll or Close.
+//
+// Holds and Follow come from any goroutine at any time, and do not wait.
 type Rebalancer interface {
+	// Holds returns what the process of the worker has state of, as
+	// assign.Member has it, and the tasks that the worker keeps copies of.
+	Holds() (state map[TaskID]int64, following []TaskID)
+	// Follow tells which tasks the worker is to run, once they are assigned, and
+	// which ones it is to keep copies of.
+	Follow(active, standby, warmup []TaskID)
 	// Assigned hands over partitions, none at all included.
 	Assigned(ctx context.Context, tps []TP)
 	// Revoked takes partitions back; until it returns, nobody else has them.

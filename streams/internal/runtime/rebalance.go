@@ -21,9 +21,10 @@ func (w *Worker) Assigned(ctx context.Context, tps []TP) {
 		s := w.slots[id]
 		if s == nil {
 			s = &slot{id: id}
-			w.slots[id] = s
-			w.order = append(w.order, s)
+			w.add(s)
 			w.log.Info("task assigned", slog.String("task", id.String()))
+		} else if s.standby {
+			w.promote(s)
 		} else if s.task != nil {
 			w.settle(ctx) // it gets another partition, and starts again with all of them
 			w.closeDirty(s)
@@ -32,7 +33,6 @@ func (w *Worker) Assigned(ctx context.Context, tps []TP) {
 		s.tps = append(s.tps, tp)
 		w.byTP[tp] = s
 	}
-	slices.SortFunc(w.order, func(a, b *slot) int { return compareTasks(a.id, b.id) })
 	if len(tps) > 0 {
 		w.kafka.Pause(tps)
 	}
@@ -55,6 +55,7 @@ func (w *Worker) Revoked(ctx context.Context, tps []TP) {
 			w.log.Warn("task did not close", slog.String("task", s.id.String()), slog.Any("error", err))
 		}
 	}
+	w.orders.again() // to keep copies
 	w.o.OnChange()
 }
 
@@ -64,7 +65,9 @@ func (w *Worker) Lost(ctx context.Context, tps []TP) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	lost := w.owners(tps)
+	w.joined = false
 	if len(lost) == 0 {
+		w.o.OnChange()
 		return
 	}
 	if err := w.reset(ctx, 0); err != nil {
@@ -76,7 +79,15 @@ func (w *Worker) Lost(ctx context.Context, tps []TP) {
 			w.log.Warn("task did not close", slog.String("task", s.id.String()), slog.Any("error", err))
 		}
 	}
+	w.orders.again()
 	w.o.OnChange()
+}
+
+// add gives a task or a copy its turn.
+func (w *Worker) add(s *slot) {
+	w.slots[s.id] = s
+	w.order = append(w.order, s)
+	slices.SortFunc(w.order, func(a, b *slot) int { return compareTasks(a.id, b.id) })
 }
 
 // settle commits before tasks close. If that fails, all of them start again:

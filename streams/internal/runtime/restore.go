@@ -11,8 +11,63 @@ import (
 
 // restore is one changelog that a task reads before it runs.
 type restore struct {
+	store           string
 	from, next, end int64
+	records         int64
 	logged          time.Time
+}
+
+// RestoreStep says what happens to a restore.
+type RestoreStep int
+
+// The steps. A restore that is suspended ended before it was done: its task goes
+// elsewhere, or starts again.
+const (
+	RestoreStart RestoreStep = iota
+	RestoreBatch
+	RestoreEnd
+	RestoreSuspended
+)
+
+// String returns the name of the step.
+func (s RestoreStep) String() string {
+	switch s {
+	case RestoreStart:
+		return "start"
+	case RestoreBatch:
+		return "batch"
+	case RestoreEnd:
+		return "end"
+	case RestoreSuspended:
+		return "suspended"
+	default:
+		return "unknown"
+	}
+}
+
+// RestoreEvent is a step of the restore of one store from one changelog.
+type RestoreEvent struct {
+	Step            RestoreStep
+	Task            TaskID
+	Store           string
+	Changelog       TP
+	From, Next, End int64 // offsets: where it began, where it goes on, where it is done
+	Records         int64 // of the batch; of the whole restore at its end and when it is suspended
+}
+
+func (w *Worker) restoreStep(step RestoreStep, s *slot, tp TP, r *restore, records int64) {
+	if w.o.OnRestore != nil {
+		w.o.OnRestore(RestoreEvent{
+			Step: step, Task: s.id, Store: r.store, Changelog: tp, From: r.from, Next: r.next, End: r.end, Records: records,
+		})
+	}
+}
+
+// suspend tells of the restores of a task that closes.
+func (w *Worker) suspend(s *slot) {
+	for tp, r := range s.restores {
+		w.restoreStep(RestoreSuspended, s, tp, r, r.records)
+	}
 }
 
 // beginRestore starts to read what the stores of a task lack.
@@ -29,7 +84,9 @@ func (w *Worker) beginRestore(s *slot, b bounds) error {
 			continue
 		}
 		from[c.TP] = next
-		s.restores[c.TP] = &restore{from: next, next: next, end: end, logged: time.Now()}
+		r := &restore{store: c.Store, from: next, next: next, end: end, logged: time.Now()}
+		s.restores[c.TP] = r
+		w.restoreStep(RestoreStart, s, c.TP, r, 0)
 		records += end - next
 	}
 	if len(from) == 0 {
@@ -44,26 +101,30 @@ func (w *Worker) beginRestore(s *slot, b bounds) error {
 	return nil
 }
 
-// restore reads changelogs for the tasks that restore, and starts those that
-// are done. It waits for records only if no other task has work.
+// restore reads changelogs for the tasks that restore and for copies, and starts
+// the tasks that are done. It waits for records only if no task has other work.
 func (w *Worker) restore(ctx context.Context) error {
 	byTP := map[TP]*slot{}
+	behind := false
 	for _, s := range w.order {
-		if s.state == restoring {
-			for tp := range s.restores {
-				byTP[tp] = s
-			}
+		for tp := range s.restores {
+			byTP[tp] = s
 		}
+		behind = behind || s.unrestored() > 0
 	}
 	if len(byTP) == 0 {
 		return nil
 	}
-	wait := pollWait
-	if slices.ContainsFunc(w.order, func(s *slot) bool { return s.state == running }) {
-		wait = time.Millisecond
+	wait := time.Duration(0)
+	if behind {
+		wait = pollWait
+		if slices.ContainsFunc(w.order, func(s *slot) bool { return s.state == running }) {
+			wait = time.Millisecond
+		}
 	}
 	fetched, err := w.kafka.Restored(ctx, wait, w.o.PollRecords)
 	if err != nil {
+		w.reopenCopies()
 		return fmt.Errorf("restore: %w", err)
 	}
 	for i := range fetched {
@@ -73,6 +134,7 @@ func (w *Worker) restore(ctx context.Context) error {
 			}
 		}
 	}
+	w.warmed()
 	for _, s := range w.order {
 		if s.state == restoring && len(s.restores) == 0 {
 			if err := w.launch(s); err != nil {
@@ -83,7 +145,20 @@ func (w *Worker) restore(ctx context.Context) error {
 	return nil
 }
 
+// reopenCopies lets copies start again after a failure, as tasks do.
+func (w *Worker) reopenCopies() {
+	for _, s := range w.order {
+		if s.standby {
+			w.closeDirty(s)
+			s.retryAt = time.Now().Add(backoff(w.failures))
+		}
+	}
+}
+
 func (w *Worker) restored(s *slot, f *Fetched) error {
+	if s.standby {
+		return w.followed(s, f)
+	}
 	r := s.restores[f.TP]
 	if r == nil {
 		return nil
@@ -92,26 +167,36 @@ func (w *Worker) restored(s *slot, f *Fetched) error {
 		return err
 	}
 	s.restored += int64(len(f.Messages))
+	r.records += int64(len(f.Messages))
 	r.next = max(r.next, f.Next)
+	w.o.Holdings.Set(s.id, s.task.Held(false))
+	w.restoreStep(RestoreBatch, s, f.TP, r, int64(len(f.Messages)))
 	if r.next < r.end {
-		if time.Since(r.logged) >= 10*time.Second {
-			r.logged = time.Now()
-			w.log.Info("restore goes on", slog.String("task", s.id.String()), slog.String("topic", f.Topic),
-				slog.Int64("done", r.next-r.from), slog.Int64("left", r.end-r.next))
-		}
+		w.progress(s, f.Topic, r)
 		return nil
 	}
 	w.kafka.EndRestore([]TP{f.TP})
 	delete(s.restores, f.TP)
-	w.log.Info("changelog restored", slog.String("task", s.id.String()), slog.String("topic", f.Topic), slog.Int64("records", r.next-r.from))
+	w.restoreStep(RestoreEnd, s, f.TP, r, r.records)
+	w.log.Info("changelog restored", slog.String("task", s.id.String()), slog.String("topic", f.Topic), slog.Int64("records", r.records))
 	return nil
+}
+
+// progress logs now and then how far the reading of a changelog is that is behind.
+func (w *Worker) progress(s *slot, topic string, r *restore) {
+	if r.next < r.end && time.Since(r.logged) >= 10*time.Second {
+		r.logged = time.Now()
+		w.log.Info("restore goes on", slog.String("task", s.id.String()), slog.String("topic", topic),
+			slog.Int64("done", r.next-r.from), slog.Int64("left", r.end-r.next))
+	}
 }
 
 // TaskStatus is one task of a worker, as people see it.
 type TaskStatus struct {
 	ID         TaskID
 	Worker     int
-	State      string // opening, restoring, running
+	Standby    bool   // a copy of the state, or one that is to take over
+	State      string // opening, restoring, running; opening, following of a copy
 	Partitions []TP
 	Processed  int64 // messages since the task opened
 	Dropped    int64 // records since the task opened
@@ -134,12 +219,12 @@ func (w *Worker) Status() (tasks []TaskStatus, ready bool) {
 	defer w.mu.Unlock()
 	ready = w.joined
 	for _, s := range w.order {
-		t := TaskStatus{ID: s.id, Worker: w.o.Index, State: s.state.String(), Partitions: slices.Clone(s.tps), Restored: s.restored}
+		t := TaskStatus{ID: s.id, Worker: w.o.Index, Standby: s.standby, State: s.state.String(), Partitions: slices.Clone(s.tps), Restored: s.restored}
 		if s.task != nil {
 			t.Processed, t.Dropped = s.task.Processed(), s.task.Dropped()
 		}
 		t.Unrestored = s.unrestored()
-		ready = ready && s.state == running
+		ready = ready && (s.standby || s.state == running)
 		tasks = append(tasks, t)
 	}
 	return tasks, ready

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weirstream/weir/statestore"
+	"github.com/weirstream/weir/streams/internal/assign"
 )
 
 // state is how far a task of a worker is.
@@ -19,6 +20,7 @@ const (
 	opening   state = iota // to open at retryAt
 	restoring              // reads its changelogs
 	running
+	following // reads its changelogs for as long as it is a copy
 )
 
 // String returns the name of the state.
@@ -30,14 +32,21 @@ func (s state) String() string {
 		return "restoring"
 	case running:
 		return "running"
+	case following:
+		return "following"
 	default:
 		return "unknown"
 	}
 }
 
-// slot is a task that the worker was given.
+// slot is a task that the worker was given, or a copy of one.
 type slot struct {
 	id      TaskID
+	standby bool      // a copy
+	warmup  bool      // a copy that is to take over
+	asked   time.Time // when the warm-up told that it can
+	fresh   bool      // a copy read what is not in its database
+
 	tps     []TP // what was assigned of it
 	state   state
 	retryAt time.Time
@@ -94,7 +103,7 @@ func (w *Worker) open(ctx context.Context) error {
 		if s.state == opening && !time.Now().Before(s.retryAt) {
 			due = append(due, s)
 			sources = append(sources, s.tps...)
-			changelogs = append(changelogs, w.changelogs(s.id)...)
+			changelogs = append(changelogs, w.o.Setup.Layout.Changelogs(s.id)...)
 		}
 	}
 	if len(due) == 0 {
@@ -131,13 +140,15 @@ type bounds struct {
 // can be committed any more, and for commits before ends: the records of a unit
 // are written before its offsets count, so the ends cover what they led to.
 func (w *Worker) bounds(ctx context.Context, sources, changelogs []TP) (b bounds, err error) {
-	if !w.begun {
-		if err := w.begin(ctx); err != nil {
-			return b, fmt.Errorf("begin: %w", err)
+	if len(sources) > 0 { // not for copies alone
+		if !w.begun {
+			if err := w.begin(ctx); err != nil {
+				return b, fmt.Errorf("begin: %w", err)
+			}
 		}
-	}
-	if b.committed, err = w.kafka.Committed(ctx, sources); err != nil {
-		return b, fmt.Errorf("read commits: %w", err)
+		if b.committed, err = w.kafka.Committed(ctx, sources); err != nil {
+			return b, fmt.Errorf("read commits: %w", err)
+		}
 	}
 	all := append(slices.Clone(sources), changelogs...)
 	if b.starts, err = w.kafka.Starts(ctx, all); err != nil {
@@ -147,18 +158,6 @@ func (w *Worker) bounds(ctx context.Context, sources, changelogs []TP) (b bounds
 		return b, fmt.Errorf("read ends: %w", err)
 	}
 	return b, nil
-}
-
-// changelogs returns the changelog partitions of a task.
-func (w *Worker) changelogs(id TaskID) []TP {
-	sub := &w.o.Program.Graph().Subtopologies[id.Subtopology]
-	var tps []TP
-	for i := range sub.Stores {
-		if sub.Stores[i].Logged {
-			tps = append(tps, TP{sub.Stores[i].Changelog(w.o.ApplicationID).Name, id.Partition})
-		}
-	}
-	return tps
 }
 
 // openTries is how often a database that somebody else has open is tried again.
@@ -176,6 +175,10 @@ func (w *Worker) openSlot(s *slot, b bounds) error {
 		return fmt.Errorf("open task %s: %w", s.id, err)
 	}
 	s.tries = 0
+	w.o.Holdings.Set(s.id, s.task.Held(false))
+	if s.standby {
+		return w.beginFollow(s, b)
+	}
 	s.starts = map[TP]Offset{}
 	for _, tp := range s.tps {
 		c, ok := b.committed[tp]
@@ -213,6 +216,7 @@ func (w *Worker) openTask(s *slot, b bounds) error {
 		if err := w.o.Databases.Wipe(s.id); err != nil {
 			return fmt.Errorf("wipe: %w", err)
 		}
+		w.o.Holdings.Set(s.id, 0)
 	}
 }
 
@@ -280,6 +284,7 @@ func (w *Worker) launch(s *slot) error {
 	w.kafka.Resume(s.tps)
 	w.kafka.Seek(to) // last, as it is what makes a fetch that waits without them begin again
 	s.state = running
+	w.o.Holdings.Set(s.id, assign.Latest)
 	w.log.Info("task runs", slog.String("task", s.id.String()))
 	w.o.OnChange()
 	return nil
@@ -293,11 +298,18 @@ func (w *Worker) closeDirty(s *slot) {
 }
 
 func (w *Worker) closeSlot(s *slot) error {
-	if s.state == restoring {
-		w.kafka.EndRestore(slices.Collect(maps.Keys(s.restores)))
-	}
 	var errs []error
+	switch s.state {
+	case restoring:
+		w.suspend(s)
+		w.kafka.EndRestore(slices.Collect(maps.Keys(s.restores)))
+	case following:
+		w.kafka.EndRestore(slices.Collect(maps.Keys(s.restores)))
+		errs = append(errs, s.task.Restored())
+	case opening, running:
+	}
 	if s.task != nil {
+		w.o.Holdings.Set(s.id, s.task.Held(true))
 		errs = append(errs, s.task.Close())
 	}
 	for _, db := range []statestore.DB{s.disk, s.memory} {

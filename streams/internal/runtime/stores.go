@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 
@@ -40,19 +41,16 @@ func (t *Task) openStores() error {
 	}
 	for _, desc := range flushOrder(t.sub) {
 		s := &storeState{desc: desc, topic: graph.ChangelogTopic(t.o.ApplicationID, desc.Name), position: -1}
-		s.key = s.topic
-		if id := t.o.TopicIDs[s.topic]; id != "" {
-			s.key += "@" + id
-		}
+		s.key = positionKey(s.topic, t.o.TopicIDs)
 		db := t.o.Memory
 		if desc.Persistent {
 			db = t.o.Disk
-			if err := s.find(positions); err != nil {
-				return err
-			}
 		}
 		if db == nil {
 			return fmt.Errorf("no database for store %s", desc.Name)
+		}
+		if err := s.find(positions); err != nil {
+			return err
 		}
 		var log statestore.Changelog
 		if desc.Logged {
@@ -86,17 +84,32 @@ func spec(desc *graph.Store) statestore.Spec {
 }
 
 func (t *Task) positions() (map[string]int64, error) {
-	if t.o.Disk == nil {
-		return nil, nil
+	all := map[string]int64{}
+	for _, db := range []statestore.DB{t.o.Disk, t.o.Memory} { // a changelog is in one of them
+		if db == nil {
+			continue
+		}
+		positions, err := db.Position()
+		if err != nil {
+			return nil, fmt.Errorf("read changelog positions: %w", err)
+		}
+		maps.Copy(all, positions)
 	}
-	positions, err := t.o.Disk.Position()
-	if err != nil {
-		return nil, fmt.Errorf("read changelog positions: %w", err)
-	}
-	return positions, nil
+	return all, nil
 }
 
-// find sets the position of a persistent store. A position of another topic of
+// Held returns what the positions in the changelogs add up to: of all stores, or of
+// those that outlive the task.
+func (t *Task) Held(lasting bool) (sum int64) {
+	for _, s := range t.stores {
+		if s.desc.Logged && (s.desc.Persistent || !lasting) {
+			sum += max(0, s.position)
+		}
+	}
+	return sum
+}
+
+// find sets the position of a store. A position of another topic of
 // the same name means that the store holds what that one held.
 func (s *storeState) find(positions map[string]int64) error {
 	if !s.desc.Logged {

@@ -23,14 +23,15 @@ type Databases interface {
 	Wipe(id TaskID) error
 }
 
-// WorkerOptions is what a worker needs. All fields but OnError and OnDrop are
-// required.
+// WorkerOptions is what a worker needs. All fields but OnError, OnRestore and
+// OnDrop are required.
 type WorkerOptions struct {
 	Index         int // of the worker in its process
 	ApplicationID string
 	Program       Program
 	Setup         *Setup
 	Databases     Databases
+	Holdings      *Holdings     // of the process
 	Globals       *GlobalTables // nil if the topology has none
 	Dial          func(ctx context.Context, r Rebalancer) (Log, error)
 
@@ -42,16 +43,22 @@ type WorkerOptions struct {
 	ResetToEnd     bool          // where a partition without a commit starts: at its end, else at its start
 	Leave          bool          // leave the group at the stop, instead of keeping the place for a restart
 
-	OnError  ErrorHandler
-	OnDrop   func(id TaskID, reason string)
-	OnChange func() // the state of the worker or of a task changed; called from the worker, must not call back
-	Logger   *slog.Logger
+	AcceptableLag   int64         // offsets that a warm-up may lack when it takes over
+	ProbingInterval time.Duration // between two attempts of a warm-up to take over
+
+	OnError   ErrorHandler
+	OnRestore func(e RestoreEvent) // nil for nobody; called from the worker, must not call back
+	OnDrop    func(id TaskID, reason string)
+	OnChange  func() // the state of the worker or of a task changed; called from the worker, must not call back
+	Logger    *slog.Logger
 }
 
 // Worker drives the tasks that its group gives it, on the goroutine of Run.
 type Worker struct {
 	o   WorkerOptions
 	log *slog.Logger
+
+	orders orders
 
 	// mu is held by whoever works on the tasks: Run, but not while it polls; a
 	// rebalance; a query.
@@ -144,6 +151,7 @@ func (w *Worker) step(ctx context.Context) error {
 	if err := w.take(fetched); err != nil {
 		return err
 	}
+	w.adopt()
 	if err := w.open(ctx); err != nil {
 		return err
 	}
@@ -178,6 +186,10 @@ func (w *Worker) wait() time.Duration {
 			wait = min(wait, s.retryAt.Sub(now))
 		case restoring:
 			return 0
+		case following:
+			if s.unrestored() > 0 {
+				return 0
+			}
 		case running:
 			if next, ok := s.task.NextPunctuation(); ok {
 				wait = min(wait, next.Sub(now))
@@ -290,6 +302,9 @@ func (w *Worker) commitIfDue(ctx context.Context) error {
 	if !due && bytes < w.o.CacheBytes {
 		return nil
 	}
+	if err := w.applyCopies(); err != nil {
+		return err
+	}
 	return w.commit(ctx)
 }
 
@@ -372,6 +387,9 @@ func (w *Worker) rewind(ctx context.Context, cause error) error {
 // restore.
 func (w *Worker) reset(ctx context.Context, wait time.Duration) error {
 	for _, s := range w.order {
+		if s.standby {
+			continue
+		}
 		w.closeDirty(s)
 		s.retryAt = time.Now().Add(wait)
 		w.kafka.Pause(s.tps)
@@ -418,15 +436,21 @@ func (w *Worker) Purgeable() map[TP]int64 {
 // Query calls f for every running task of the worker that has the store, while
 // nothing is processed. What f reads includes what is not committed yet. If
 // another task with the store does not run yet, the error is a [*NotReadyError].
-func (w *Worker) Query(store string, f func(id TaskID, s processor.Stores) error) error {
+// A stale query asks copies too, which show what is committed, some time later;
+// otherwise they are such an error, of the least weight.
+func (w *Worker) Query(store string, stale bool, f func(id TaskID, s processor.Stores) error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var missing error
+	var missing, standby error
 	for _, s := range w.order {
 		if _, ok := w.o.Program.Graph().Subtopologies[s.id.Subtopology].Store(store); !ok {
 			continue
 		}
-		if s.state != running {
+		if s.standby && !stale {
+			standby = &NotReadyError{Task: s.id, Standby: true, State: s.state.String(), Left: s.unrestored()}
+			continue
+		}
+		if s.state != running && s.state != following {
 			missing = &NotReadyError{Task: s.id, State: s.state.String(), Left: s.unrestored()}
 			continue
 		}
@@ -434,17 +458,22 @@ func (w *Worker) Query(store string, f func(id TaskID, s processor.Stores) error
 			return err
 		}
 	}
-	return missing
+	return cmp.Or(missing, standby)
 }
 
-// NotReadyError says that a task cannot be asked yet.
+// NotReadyError says that a task cannot be asked yet, or that only a copy of its
+// state is here.
 type NotReadyError struct {
-	Task  TaskID
-	State string // opening, restoring
-	Left  int64  // offsets of its changelogs that are still to be read
+	Task    TaskID
+	Standby bool   // it runs elsewhere
+	State   string // opening, restoring, following
+	Left    int64  // offsets of its changelogs that are still to be read
 }
 
 // Error tells the task, what it does and how far it is.
 func (e *NotReadyError) Error() string {
+	if e.Standby {
+		return fmt.Sprintf("task %s is a standby here, %d offsets behind", e.Task, e.Left)
+	}
 	return fmt.Sprintf("task %s is %s, %d offsets to restore", e.Task, e.State, e.Left)
 }

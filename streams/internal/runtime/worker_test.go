@@ -39,7 +39,7 @@ func inBubble(t *testing.T, test func(b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{t: t, cluster: newCluster(), disk: &databases{}, prog: newProgram(t)}
 		b.o = WorkerOptions{
-			ApplicationID: "app", Program: b.prog, Databases: b.disk,
+			ApplicationID: "app", Program: b.prog, Databases: b.disk, Holdings: NewHoldings(),
 			Setup:          &Setup{Layout: NewLayout("app", b.prog.graph), Repartitions: []string{"in2"}},
 			CommitInterval: time.Second, CacheBytes: 1 << 20, Buffered: 10, PollRecords: 100,
 			StopTimeout: 5 * time.Second, OnChange: func() {}, Logger: slog.New(slog.DiscardHandler),
@@ -370,7 +370,7 @@ func TestStateInUseIsWaitedFor(t *testing.T) {
 		b.feed(3)
 		b.start()
 		synctest.Wait()
-		err := b.w.Query("counts", func(TaskID, processor.Stores) error { return errors.New("asked") })
+		err := b.w.Query("counts", false, func(TaskID, processor.Stores) error { return errors.New("asked") })
 		if early := (*NotReadyError)(nil); !errors.As(err, &early) || early.State != "opening" || early.Task != (TaskID{}) {
 			t.Errorf("query of a store that is not open: %v", err)
 		} else if err.Error() != "task 0_0 is opening, 0 offsets to restore" {
@@ -440,14 +440,14 @@ func TestQueryAndPurge(t *testing.T) {
 			t.Error("the same records are purged twice")
 		}
 		var ids []TaskID
-		must(t, b.w.Query("counts", func(id TaskID, s processor.Stores) error {
+		must(t, b.w.Query("counts", false, func(id TaskID, s processor.Stores) error {
 			ids = append(ids, id)
 			_, err := s.Store("counts")
 			return err
 		}))
-		must(t, b.w.Query("other", func(TaskID, processor.Stores) error { return errors.New("asked") }))
+		must(t, b.w.Query("other", false, func(TaskID, processor.Stores) error { return errors.New("asked") }))
 		boom := errors.New("boom")
-		if err := b.w.Query("counts", func(TaskID, processor.Stores) error { return boom }); !errors.Is(err, boom) {
+		if err := b.w.Query("counts", false, func(TaskID, processor.Stores) error { return boom }); !errors.Is(err, boom) {
 			t.Errorf("got %v", err)
 		}
 		if diff := cmp.Diff([]TaskID{{}}, ids); diff != "" {
