@@ -30,7 +30,8 @@ func broker(t *testing.T) []string {
 	return strings.Split(brokers, ",")
 }
 
-// wordCount is an application that counts words, through a repartition topic.
+// wordCount is an application that sends lines on and counts their words, through a
+// repartition topic.
 type wordCount struct {
 	t         *testing.T
 	brokers   []string
@@ -50,14 +51,19 @@ func withGuarantees(t *testing.T, test func(t *testing.T, w *wordCount)) {
 
 func newWordCount(t *testing.T, g streams.Guarantee) *wordCount {
 	t.Helper()
-	w := &wordCount{t: t, brokers: broker(t), prefix: fmt.Sprintf("weir-test-%d", time.Now().UnixNano()), dir: t.TempDir(), guarantee: g}
+	return wordCountOn(t, broker(t), g)
+}
+
+func wordCountOn(t *testing.T, brokers []string, g streams.Guarantee) *wordCount {
+	t.Helper()
+	w := &wordCount{t: t, brokers: brokers, prefix: fmt.Sprintf("weir-test-%d", time.Now().UnixNano()), dir: t.TempDir(), guarantee: g}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
 	w.cl = cl
-	resp, err := kadm.NewClient(cl).CreateTopics(t.Context(), 3, 1, nil, w.prefix+"-lines", w.prefix+"-counts")
+	resp, err := kadm.NewClient(cl).CreateTopics(t.Context(), 3, 1, nil, w.prefix+"-lines", w.prefix+"-counts", w.prefix+"-each")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,6 +105,7 @@ func (w *wordCount) app(change func(*streams.Config)) *streams.App {
 func (w *wordCount) build(change func(*streams.Config)) (*streams.App, error) {
 	b := streams.NewBuilder()
 	lines := streams.From(b, w.prefix+"-lines", serde.String(), serde.String())
+	lines.To(w.prefix+"-each", serde.String(), serde.String())
 	single := streams.FlatMap(lines, func(_, line string) iter.Seq2[string, string] {
 		return func(yield func(string, string) bool) {
 			for f := range strings.FieldsSeq(line) {
@@ -162,19 +169,37 @@ func (w *wordCount) run(app *streams.App) time.Duration {
 // counts returns the last count of every word.
 func (w *wordCount) counts() map[string]int64 {
 	w.t.Helper()
+	counts := map[string]int64{}
+	w.read("counts", func(r *kgo.Record) {
+		n, err := serde.Int64().Decode("", r.Value)
+		if err != nil {
+			w.t.Error(err)
+		}
+		if w.guarantee == streams.ExactlyOnceV2 && n <= counts[string(r.Key)] {
+			w.t.Errorf("%s was counted to %d after %d", r.Key, n, counts[string(r.Key)])
+		}
+		counts[string(r.Key)] = n
+	})
+	return counts
+}
+
+// read reads what is committed of a topic up to its end.
+func (w *wordCount) read(topic string, f func(r *kgo.Record)) {
+	w.t.Helper()
+	topic = w.prefix + "-" + topic
 	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
 	defer cancel()
-	ends, err := kadm.NewClient(w.cl).ListEndOffsets(ctx, w.prefix+"-counts")
+	ends, err := kadm.NewClient(w.cl).ListEndOffsets(ctx, topic)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.ConsumeTopics(w.prefix+"-counts"),
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.brokers...), kgo.ConsumeTopics(topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	defer cl.Close()
-	counts, at := map[string]int64{}, map[int32]int64{}
+	at := map[int32]int64{}
 	for slices.ContainsFunc(ends.Offsets().Sorted(), func(o kadm.Offset) bool { return at[o.Partition] < o.At }) {
 		fetches := cl.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
@@ -182,20 +207,11 @@ func (w *wordCount) counts() map[string]int64 {
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			at[r.Partition] = r.Offset + 1
-			if r.Attrs.IsControl() {
-				return
+			if !r.Attrs.IsControl() {
+				f(r)
 			}
-			n, err := serde.Int64().Decode("", r.Value)
-			if err != nil {
-				w.t.Error(err)
-			}
-			if w.guarantee == streams.ExactlyOnceV2 && n <= counts[string(r.Key)] {
-				w.t.Errorf("%s was counted to %d after %d", r.Key, n, counts[string(r.Key)])
-			}
-			counts[string(r.Key)] = n
 		})
 	}
-	return counts
 }
 
 func (w *wordCount) want(lines int) map[string]int64 {
