@@ -121,8 +121,10 @@ func TestBuildReportsMistakes(t *testing.T) {
 			op:    "w", want: "positive number of milliseconds", is: streams.ErrWindow,
 		},
 		"window store that forgets too early": {
-			build: func(b *builder) { streams.NewWindowStore(b, "w", time.Minute, str, str, streams.Retention(time.Second)) },
-			op:    "w", want: "shorter than the windows need", is: streams.ErrWindow,
+			build: func(b *builder) {
+				streams.NewWindowStore(b, "w", time.Minute, str, str, streams.Retention(time.Second))
+			},
+			op: "w", want: "shorter than the windows need", is: streams.ErrWindow,
 		},
 		"session store without retention": {
 			build: func(b *builder) { streams.NewSessionStore(b, "s", 0, str, str) },
@@ -139,6 +141,31 @@ func TestBuildReportsMistakes(t *testing.T) {
 		"option of a store without one": {
 			build: func(b *builder) { from(b, "in").ToTable(named("t"), streams.NoCache()) },
 			op:    "t", want: "NoCache", is: streams.ErrOption,
+		},
+		"no topics": {
+			build: func(b *builder) { fromAll(b) },
+			op:    "KSTREAM-SOURCE-0000000000", want: "no topic is named",
+		},
+		"topic named twice": {
+			build: func(b *builder) { fromAll(b, "a", "b", "a") },
+			op:    "KSTREAM-SOURCE-0000000000", want: "topic a is named twice",
+		},
+		"topics that overlap": {
+			build: func(b *builder) { fromAll(b, "a", "b"); fromAll(b, "b", "c") },
+			op:    "KSTREAM-SOURCE-0000000001", want: "topic b is already read by KSTREAM-SOURCE-0000000000, with other topics", is: streams.ErrDuplicate,
+		},
+		"partitions of other types": {
+			build: func(b *builder) {
+				from(b, "in").To("out", str, str, named("k"), streams.PartitionBy(func(k, v int64, n int32) int32 { return 0 }))
+			},
+			op: "k", want: "does not choose partitions here",
+		},
+		"partitions of a join that are not foreign": {
+			build: func(b *builder) {
+				l, r := tables(b, "l"), tables(b, "r")
+				streams.JoinForeign(l, r, lastLetter, leftRight, named("j"), streams.PartitionBy(func(k, v string, n int32) int32 { return 0 }))
+			},
+			op: "j-result", want: "does not choose partitions here",
 		},
 		"grace without versions": {
 			build: func(b *builder) {

@@ -3,6 +3,7 @@ package streams
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
@@ -16,43 +17,72 @@ import (
 //	From   --a--b--c--a-->
 //
 // Reading a topic twice shares its source node. Options: [Named],
-// [TimestampFrom].
+// [TimestampFrom], [WallClockTime], [OnInvalidTime].
 func From[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], opts ...Option) *Stream[K, V] {
+	return FromTopics(b, []string{topic}, key, value, opts...)
+}
+
+// FromTopics reads several topics as one stream: a task reads the partition of its
+// number in each. Records of one partition keep their order, those of several
+// interleave by time. Reading the same topics twice shares their source node.
+// Options: those of [From].
+//
+//	topic a     --a1-----a2-->
+//	topic b     -----b1------>
+//	FromTopics  --a1-b1--a2-->
+func FromTopics[K, V any](b *Builder, topics []string, key serde.Serde[K], value serde.Serde[V], opts ...Option) *Stream[K, V] {
 	s := b.next("KSTREAM-SOURCE", collect(opts), setName|setTimestamp)
 	s.need(key != nil && value != nil, "a serde is nil")
-	name := s.source(topic, s.name, false)
+	src := s.source(topics, s.name, false)
 	if s.bad {
 		return broken[K, V]()
 	}
-	out := &flow[K, V]{Name: name}
-	wiring.Feed(b.sources[topic], out, key, value)
+	out := &flow[K, V]{Name: src.Name}
+	wiring.Feed(src, out, key, value)
 	return &Stream[K, V]{b: b, out: out, key: key, value: value}
 }
 
-// source adds the node that reads a user topic, or finds the one that does, and
-// returns its name.
-func (s *step) source(topic, name string, table bool) string {
-	if s.check(graph.Legal(topic)); s.bad {
-		return ""
+// source adds the node that reads user topics, or finds the one that does.
+func (s *step) source(topics []string, name string, table bool) *source {
+	topics = slices.Sorted(slices.Values(topics))
+	s.need(len(topics) > 0, "no topic is named")
+	for i, topic := range topics {
+		s.check(graph.Legal(topic))
+		s.need(i == 0 || topic != topics[i-1], "topic %s is named twice", topic)
 	}
-	if old, ok := s.b.sources[topic]; ok {
-		switch {
-		case old.Internal:
-			s.check(fmt.Errorf("%w: topic %s is a repartition topic", ErrDuplicate, topic))
-		case old.Table || table:
-			s.check(fmt.Errorf("%w: topic %s is already read by %s; a topic is either a table or streams",
-				ErrDuplicate, topic, old.Name))
-		case s.o.timestamp != nil:
-			s.check(errors.New("TimestampFrom belongs to the first reading of a topic"))
+	if s.bad {
+		return nil
+	}
+	for _, topic := range topics {
+		if old, ok := s.b.sources[topic]; ok {
+			s.shared(old, topics, topic, table)
+			return old
 		}
-		return old.Name
 	}
-	if err := s.b.graph.AddSource(name, topic); err != nil {
+	if err := s.b.graph.AddSource(name, topics...); err != nil {
 		s.check(fmt.Errorf("%w: %w", ErrDuplicate, err))
-		return ""
+		return nil
 	}
-	s.b.sources[topic] = &source{Name: name, Topic: topic, Table: table, Timestamp: s.o.timestamp}
-	return name
+	src := &source{Name: name, Topics: topics, Table: table, Times: s.o.times}
+	for _, topic := range topics {
+		s.b.sources[topic] = src
+	}
+	return src
+}
+
+// shared checks that a source may be read once more.
+func (s *step) shared(old *source, topics []string, topic string, table bool) {
+	switch {
+	case old.Internal:
+		s.check(fmt.Errorf("%w: topic %s is a repartition topic", ErrDuplicate, topic))
+	case old.Table || table:
+		s.check(fmt.Errorf("%w: topic %s is already read by %s; a topic is either a table or streams",
+			ErrDuplicate, topic, old.Name))
+	case !slices.Equal(old.Topics, topics):
+		s.check(fmt.Errorf("%w: topic %s is already read by %s, with other topics", ErrDuplicate, topic, old.Name))
+	case s.o.has(setTimestamp):
+		s.check(errors.New("what decides the time belongs to the first reading of a topic"))
+	}
 }
 
 // TableFrom reads a topic as a table: each record replaces the row of its key,
@@ -64,7 +94,7 @@ func (s *step) source(topic, name string, table bool) string {
 // The table has a store, and a changelog, only if [Store] names it or another
 // operator reads its rows; without one it forwards changes without knowing the
 // old value. Options: [Named], [Store], [Versioned], [NoCache], [InMemory],
-// [NoChangelog], [TopicConfig], [TimestampFrom].
+// [NoChangelog], [TopicConfig], [TimestampFrom], [WallClockTime], [OnInvalidTime].
 func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], opts ...Option) *Table[K, V] {
 	o := collect(opts)
 	generated := ""
@@ -80,14 +110,14 @@ func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value ser
 	if !o.has(setStore) {
 		s.check(o.only(setName | setTimestamp))
 	}
-	s.source(topic, sourceName, true)
+	src := s.source([]string{topic}, sourceName, true)
 	s.processor(sourceName)
 	s.keepIn(o.store)
 	if s.bad {
 		return &Table[K, V]{}
 	}
 	in := &flow[K, V]{Name: sourceName}
-	wiring.Feed(b.sources[topic], in, key, value)
+	wiring.Feed(src, in, key, value)
 	return tableOf(s, in, &op.State[K, V]{Operator: s.name, Store: o.store, Key: key, Value: value}, generated)
 }
 

@@ -126,7 +126,7 @@ type hop[K, V any] struct {
 	parents             []string
 	key                 serde.Serde[K]
 	value               serde.Serde[V]
-	partition           func(V) int32
+	partition           *op.Place[K, V]
 }
 
 // through sends a flow through an internal topic.
@@ -149,7 +149,7 @@ func through[K, V any](st *step, from *flow[K, V], h hop[K, V]) *flow[K, V] {
 		name := graph.RepartitionTopic(a.Env.ApplicationID(), h.topic)
 		return op.SinkAt(a.Env, h.sink, name, h.key, h.value, h.partition), nil
 	})
-	b.sources[h.topic] = &source{Name: h.source, Topic: h.topic, Internal: true}
+	b.sources[h.topic] = &source{Name: h.source, Topics: []string{h.topic}, Internal: true}
 	out := &flow[K, V]{Name: h.source}
 	wiring.Feed(b.sources[h.topic], out, h.key, h.value)
 	return out

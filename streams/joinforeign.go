@@ -12,7 +12,8 @@ import (
 // it points to: foreign returns the key of that row, or false if there is none.
 // Many rows may point to the same one; when it changes, all their results do. The
 // two tables may have different numbers of partitions. With [Store] the results
-// are kept, to be read and queried. Options: those of [Table.Filter]; [Named] also
+// are kept, to be read and queried. Options: those of [Table.Filter] and
+// [PartitionForeignBy]; [Named] also
 // names two internal topics, "<application>-<name>-subscription-registration-topic"
 // and "<application>-<name>-subscription-response-topic".
 //
@@ -67,6 +68,7 @@ type foreignJoin[K, L, KF, R, VR any] struct {
 	join    op.Joiner[K, L, R, VR]
 	how     op.Foreign[K, L, KF, R]
 	value   serde.Serde[R]
+	place   *op.Place[KF, op.Subscription[K]]
 	n       foreignNodes
 	st      *step
 }
@@ -84,14 +86,17 @@ func joinForeign[K, L, KF, R, VR any](left *Table[K, L], right *Table[KF, R], ex
 		generated = b.generate("KTABLE-FK-JOIN-OUTPUT-STATE-STORE")
 		st.need(!b.requireNames || o.has(setName), "%w: of the topics of the join; give one with Named", ErrUnnamed)
 	}
-	st.check(o.only(setName | setTable))
+	st.check(o.only(setName | setTable | setPartition))
 	st.need(!nilFunc && extract != nil, "the function is nil")
 	if b != right.b {
 		st.check(errors.New("the tables belong to different builders"))
 	}
 	j := &foreignJoin[K, L, KF, R, VR]{left: left, right: right, extract: extract, join: f, n: n, st: st}
 	j.serdes(outer)
-	state := materialised[K, VR](st, left.key, nil, 0)
+	if f := partitioner[func(KF, int32) int32](st); f != nil {
+		j.place = &op.Place[KF, op.Subscription[K]]{Choose: func(key KF, _ op.Subscription[K], n int32) int32 { return f(key, n) }}
+	}
+	state := materialised[K, VR](st, left.key, nil, setPartition)
 	if st.bad {
 		return &Table[K, VR]{}
 	}
@@ -132,7 +137,7 @@ func (j *foreignJoin[K, L, KF, R, VR]) wire() *flow[K, VR] {
 	j.node(n.subscribe, j.left.out.Name)
 	received := through(st, subscribed, hop[KF, op.Subscription[K]]{
 		topic: n.registration, sink: n.subscribeSink, source: n.subscribeSource, parents: []string{n.subscribe},
-		key: j.how.Foreign, value: op.SubscriptionSerde(j.how.Key),
+		key: j.how.Foreign, value: op.SubscriptionSerde(j.how.Key), partition: j.place,
 	})
 	st.addStore((&options{set: setCache}).keyValue(n.store))
 	if st.bad {
@@ -144,7 +149,7 @@ func (j *foreignJoin[K, L, KF, R, VR]) wire() *flow[K, VR] {
 	answers := &flow[K, op.Answer[R]]{Name: n.responseSink}
 	answered := through(st, answers, hop[K, op.Answer[R]]{
 		topic: n.response, sink: n.responseSink, source: n.responseSource, parents: []string{n.respond, n.publish},
-		key: j.how.Key, value: op.AnswerSerde(j.value), partition: op.AnswerPartition[R],
+		key: j.how.Key, value: op.AnswerSerde(j.value), partition: &op.Place[K, op.Answer[R]]{Known: op.AnswerPartition[R]},
 	})
 	j.node(n.resolve, n.responseSource, j.left.view.keep(st)...)
 	if st.bad {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/weirstream/weir/statestore"
 	"github.com/weirstream/weir/streams"
+	"github.com/weirstream/weir/streams/internal/runtime"
 	"github.com/weirstream/weir/streams/processor"
 	"github.com/weirstream/weir/streams/serde"
 	"github.com/weirstream/weir/streams/streamstest"
@@ -59,9 +60,108 @@ func moreOperators() map[string]func(b *builder) {
 		"totable-read": func(b *builder) {
 			to(streams.JoinTable(from(b, "s"), from(b, "in").ToTable(), both), "out", str)
 		},
+		"timestamp-skip": func(b *builder) {
+			to(from(b, "in", streams.TimestampFrom(inValue), streams.OnInvalidTime(streams.LogAndSkip)), "out", str)
+		},
+		"timestamp-partition": func(b *builder) {
+			to(from(b, "in", streams.TimestampFrom(inValue), streams.OnInvalidTime(streams.UsePartitionTime)), "out", str)
+		},
+		"timestamp-own":         func(b *builder) { to(from(b, "in", streams.OnInvalidTime(streams.UsePartitionTime)), "out", str) },
+		"timestamp-wall":        func(b *builder) { show(streams.TableFrom(b, "in", str, str, streams.WallClockTime()), str) },
+		"topics":                func(b *builder) { to(fromAll(b, "b", "a"), "out", str) },
+		"topics-twice":          func(b *builder) { to(fromAll(b, "b", "a").Merge(fromAll(b, "a", "b")), "out", str) },
 		"processvalues":         func(b *builder) { to(stamped(from(b, "in")), "out", digits{}) },
 		"processvalues-grouped": func(b *builder) { show(streams.GroupByKey(stamped(from(b, "in"))).Count(), digits{}) },
 	}
+}
+
+func inValue(m *streams.Message) (int64, error) {
+	if string(m.Value) == "panic" {
+		panic("no time at all")
+	}
+	return strconv.ParseInt(string(m.Value), 10, 64)
+}
+
+func fromAll(b *builder, topics ...string) *strs { return streams.FromTopics(b, topics, str, str) }
+
+// TestPartitionBy: sinks, repartition topics and the subscriptions of foreign-key
+// joins go where the user says.
+func TestPartitionBy(t *testing.T) {
+	byLength := func(k, v string, n int32) int32 { return int32(len(k)+len(v)) % n }
+	d := start(t, func(b *builder) {
+		moved := from(b, "in").Repartition(named("r"), streams.PartitionBy(byLength))
+		moved.To("out", str, str, streams.PartitionBy(byLength))
+	}, streamstest.OutputPartitions(3))
+	in := streamstest.Input(d, "in", str, str)
+	for _, v := range []string{"", "x", "xx", "xxx"} {
+		if err := in.Pipe("k", v, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []int32
+	for _, m := range d.Drain() {
+		got = append(got, m.Partition)
+	}
+	if diff := cmp.Diff([]int32{1, 2, 0, 1}, got); diff != "" {
+		t.Error(diff)
+	}
+	host := &choices{n: 7}
+	b := streams.NewBuilder()
+	moved := from(b, "in").Repartition(named("r"), streams.PartitionBy(byLength))
+	to(moved, "out", str)
+	place := streams.PartitionForeignBy(func(k string, n int32) int32 { return n - 1 - int32(len(k)) })
+	l := streams.TableFrom(b, "l", str, str, store("l"))
+	streams.JoinForeign(l, streams.TableFrom(b, "r", str, str), lastLetter, leftRight, named("j"), place)
+	topo, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := statestore.Memory().Open("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range topo.Graph().Subtopologies {
+		sub := &topo.Graph().Subtopologies[i]
+		task, err := runtime.NewTask(topo, processor.TaskID{Subtopology: i}, runtime.TaskOptions{ApplicationID: "app", Disk: db, Memory: db, Collector: host})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := task.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for _, topic := range sub.Sources {
+			if err := task.Enqueue(&streams.Message{Topic: topic, Key: []byte("k"), Value: []byte("abc")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for more := true; more; {
+			if more, err = task.ProcessNext(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := task.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(map[string]int32{"app-r-repartition": 4, "app-j-subscription-registration-topic": 5}, host.chosen); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// choices notes which partition was chosen for a topic.
+type choices struct {
+	n      int32
+	chosen map[string]int32
+}
+
+func (c *choices) Send(o *processor.Outgoing) error {
+	if o.Choose != nil {
+		if c.chosen == nil {
+			c.chosen = map[string]int32{}
+		}
+		c.chosen[o.Topic] = o.Choose(c.n)
+	}
+	return nil
 }
 
 // TestProcessValuesKeepsTheKey: no repartition topic follows, and nothing goes on

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weirstream/weir/streams/internal/window"
+	"github.com/weirstream/weir/streams/internal/wiring"
 	"github.com/weirstream/weir/streams/processor"
 	"github.com/weirstream/weir/streams/serde"
 )
@@ -39,6 +40,7 @@ const (
 	setOther
 	setGrace
 	setLabel
+	setPartition
 	// setState is what every operator with a store of its own takes.
 	setState = setStore | setValue | setCache | setMemory | setLog | setTopicConfig
 	// setTable is what every table takes: its store may be versioned.
@@ -49,7 +51,7 @@ func (s setting) String() string {
 	names := [...]string{
 		"Named", "Store", "KeySerde", "ValueSerde", "Retention", "NoCache", "InMemory",
 		"NoChangelog", "TopicConfig", "Partitions", "TimestampFrom", "a store reference", "Versioned",
-		"OtherSerde", "Grace", "Label",
+		"OtherSerde", "Grace", "Label", "PartitionBy",
 	}
 	for i, name := range names {
 		if s&(1<<i) != 0 {
@@ -71,7 +73,8 @@ type options struct {
 	history     time.Duration
 	grace       time.Duration
 	label       string
-	timestamp   func(*processor.Message) (int64, error)
+	times       wiring.Times
+	partition   any        // func(K, V, int32) int32, or func(K, int32) int32
 	refs        []string   // names of stores
 	owners      []*Builder // of the stores, index by index
 }
@@ -179,10 +182,58 @@ func Label(label string) Option { return option{setLabel, func(o *options) { o.l
 func Partitions(n int32) Option { return option{setPartitions, func(o *options) { o.partitions = n }} }
 
 // TimestampFrom takes the time of a source's records, in milliseconds since the
-// epoch, from the message instead of its timestamp field. A negative time is an
-// error of the task.
+// epoch, from the message instead of its timestamp field. A negative time and an
+// error are what [OnInvalidTime] says.
 func TimestampFrom(f func(m *processor.Message) (int64, error)) Option {
-	return option{setTimestamp, func(o *options) { o.timestamp = f }}
+	return option{setTimestamp, func(o *options) { o.times.From = f }}
+}
+
+// WallClockTime takes the time at which a task gets to a record for its time.
+func WallClockTime() Option { return option{setTimestamp, func(o *options) { o.times.Wall = true }} }
+
+// InvalidTime says what becomes of a record whose time is negative or cannot be
+// told.
+type InvalidTime = wiring.InvalidTime
+
+// What can become of a record without a time.
+const (
+	// FailOnInvalid makes it an error of the record. It is the default.
+	FailOnInvalid = wiring.FailOnInvalid
+	// LogAndSkip drops it.
+	LogAndSkip = wiring.LogAndSkip
+	// UsePartitionTime gives it the largest time that a record of its partition had
+	// before; the first record of a partition fails.
+	UsePartitionTime = wiring.UsePartitionTime
+)
+
+// OnInvalidTime says what a source does with records that have no time.
+func OnInvalidTime(what InvalidTime) Option {
+	return option{setTimestamp, func(o *options) { o.times.Invalid = what }}
+}
+
+// PartitionBy lets f choose the partition of each record that is written to a
+// topic of so many partitions. A negative number leaves it to the key. f may be
+// called from any goroutine. Without it records go where the Java client would put
+// their keys, and joins and tables downstream count on it.
+func PartitionBy[K, V any](f func(key K, value V, partitions int32) int32) Option {
+	return option{setPartition, func(o *options) { o.partition = f }}
+}
+
+// PartitionForeignBy tells a foreign-key join where the right table has a key, if
+// its topic is not partitioned as the Java client would do it.
+func PartitionForeignBy[K any](f func(key K, partitions int32) int32) Option {
+	return option{setPartition, func(o *options) { o.partition = f }}
+}
+
+// partitioner returns the function of an option that chooses partitions; nil
+// leaves that to the keys.
+func partitioner[F any](st *step) (f F) {
+	if st.o.has(setPartition) {
+		var ok bool
+		f, ok = st.o.partition.(F)
+		st.need(ok, "%T does not choose partitions here, where %T does", st.o.partition, f)
+	}
+	return f
 }
 
 // pick returns the serde of an option, else the one that the stream knows, else

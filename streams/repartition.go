@@ -12,7 +12,7 @@ import (
 // Repartition sends the stream through an internal topic, so that all records
 // of a key meet in one task, whatever operators changed the keys before. Records
 // without a key are dropped, unless a left or outer join downstream makes
-// something of them. Options: [Named], [Partitions], [KeySerde],
+// something of them. Options: [Named], [Partitions], [PartitionBy], [KeySerde],
 // [ValueSerde].
 //
 //	in           --(a,1)--(b,2)--(a,3)-->
@@ -29,7 +29,7 @@ func (s *Stream[K, V]) Repartition(opts ...Option) *Stream[K, V] {
 	} else {
 		st.name = s.b.generate("KSTREAM-REPARTITION")
 	}
-	st.check(o.only(setName | setPartitions | setKey | setValue))
+	st.check(o.only(setName | setPartitions | setPartition | setKey | setValue))
 	st.need(!o.has(setPartitions) || o.partitions > 0, "a topic needs at least one partition")
 	return reroute(st, s.encoded(st), st.name)
 }
@@ -51,6 +51,7 @@ func reroute[K, V any](st *step, s *Stream[K, V], base string) *Stream[K, V] {
 	if old, ok := b.repartitions[topic].(shared[K, V]); ok && old.from == s.out {
 		return old.out
 	}
+	at := place[K, V](st)
 	st.need(given || !b.requireNames, "%w: of the repartition topic; give one with Named", ErrUnnamed)
 	if st.bad {
 		return broken[K, V]()
@@ -68,13 +69,13 @@ func reroute[K, V any](st *step, s *Stream[K, V], base string) *Stream[K, V] {
 	}
 	s.out.Then(func(a *assembly) (op.Next[K, V], error) {
 		name := graph.RepartitionTopic(a.Env.ApplicationID(), topic)
-		write := op.Sink(a.Env, sink, name, s.key, s.value)
+		write := op.SinkAt(a.Env, sink, name, s.key, s.value, at)
 		if b.graph.NullKeysCount(filter) {
 			return write, nil
 		}
 		return op.DropNullKeys(a.Env, write), nil
 	})
-	b.sources[topic] = &source{Name: src, Topic: topic, Internal: true}
+	b.sources[topic] = &source{Name: src, Topics: []string{topic}, Internal: true}
 	out := &flow[K, V]{Name: src}
 	wiring.Feed(b.sources[topic], out, s.key, s.value)
 	stream := &Stream[K, V]{b: b, out: out, key: s.key, value: s.value}

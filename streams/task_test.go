@@ -415,7 +415,7 @@ func TestStatelessRecordsDoNotAllocate(t *testing.T) {
 	if err := task.Process(&streams.Message{Topic: "elsewhere"}); err == nil {
 		t.Error("a message of another topic was processed")
 	}
-	if _, err := task.Timestamp(&streams.Message{Topic: "elsewhere"}); err == nil {
+	if _, err := task.Timestamp(&streams.Message{Topic: "elsewhere"}, -1); err == nil {
 		t.Error("a message of another topic was given a time")
 	}
 }

@@ -67,8 +67,9 @@ const AnyPartition int32 = -1
 // only during [Host.Send], which copies what it keeps.
 type Outgoing struct {
 	Topic        string
-	Partition    int32  // AnyPartition, or a partition number
-	PartitionKey []byte // nil: the key decides
+	Partition    int32                        // AnyPartition, or a partition number
+	Choose       func(partitions int32) int32 // nil, or chooses for AnyPartition; a negative answer leaves it to the key
+	PartitionKey []byte                       // nil: the key decides
 	Key, Value   []byte
 	Timestamp    int64 // milliseconds since the epoch
 	Headers      []Header
@@ -152,10 +153,10 @@ type GlobalRows interface {
 
 // Task is one instance of a sub-topology.
 type Task interface {
-	// Timestamp returns the time of m in milliseconds, as the extractor of its
-	// source says. Without an extractor that is m.Timestamp, and a negative one
-	// is an error.
-	Timestamp(m *Message) (int64, error)
+	// Timestamp returns the time of m in milliseconds, as its source says.
+	// partitionTime is the largest one of its partition that was processed, and -1
+	// before the first. ErrSkip says that m has no time and is to be left out.
+	Timestamp(m *Message, partitionTime int64) (int64, error)
 	// Process runs m through the operators, whole, before it returns. The
 	// timestamp of m is the one that Timestamp returned. An error, be it of a
 	// serde, a lambda (a panic becomes one) or a store, is an [*Error].
@@ -227,6 +228,10 @@ type FixedProcessor[K, V, V2 any] interface {
 	// Close is called once, after the last record.
 	Close() error
 }
+
+// ErrSkip means that a message is to be left out, by decision of its source,
+// which has counted and logged it.
+var ErrSkip = errors.New("the message is left out")
 
 // ErrNoKey means that a [FixedProcessor] forwarded a value while it processed no
 // record whose key the value could have.

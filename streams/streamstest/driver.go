@@ -28,20 +28,21 @@ import (
 // piping or from moving the clock it is broken: every call that follows returns
 // that error.
 type Driver struct {
-	app     string
-	now     time.Time
-	onError func(*processor.Error)
-	parts   []*part
-	readers map[string]*part               // by topic, under the name that messages carry
-	private map[string][]processor.Message // internal topics: all that went there
-	global  *runtime.GlobalTables          // nil if there are none
-	globals map[string]bool                // topics of global tables
-	rows    statestore.DB                  // of the global tables
-	offsets map[string]int64               // of the next record of each source topic
-	loop    []processor.Message            // records on their way to a source
-	sent    []processor.Message            // records in user topics that were not drained
-	dropped map[string]int
-	err     error
+	app        string
+	now        time.Time
+	partitions int32 // of user topics that are written
+	onError    func(*processor.Error)
+	parts      []*part
+	readers    map[string]*part               // by topic, under the name that messages carry
+	private    map[string][]processor.Message // internal topics: all that went there
+	global     *runtime.GlobalTables          // nil if there are none
+	globals    map[string]bool                // topics of global tables
+	rows       statestore.DB                  // of the global tables
+	offsets    map[string]int64               // of the next record of each source topic
+	loop       []processor.Message            // records on their way to a source
+	sent       []processor.Message            // records in user topics that were not drained
+	dropped    map[string]int
+	err        error
 }
 
 // part is one sub-topology: its task and where the stores live.
@@ -60,6 +61,11 @@ func ApplicationID(id string) Option { return func(d *Driver) { d.app = id } }
 // StartAt sets the wall clock, which starts at the epoch without.
 func StartAt(t time.Time) Option { return func(d *Driver) { d.now = t } }
 
+// OutputPartitions sets how many partitions the topics that the topology writes
+// have for those who choose one; one without. Drain tells what was chosen, and
+// partition 0 where nobody chooses.
+func OutputPartitions(n int32) Option { return func(d *Driver) { d.partitions = n } }
+
 // SkipErrors shows the errors of operators and serdes to seen, drops their
 // records and goes on.
 func SkipErrors(seen func(*processor.Error)) Option { return func(d *Driver) { d.onError = seen } }
@@ -67,7 +73,7 @@ func SkipErrors(seen func(*processor.Error)) Option { return func(d *Driver) { d
 // New starts a task for each sub-topology.
 func New(t *streams.Topology, opts ...Option) (*Driver, error) {
 	d := &Driver{
-		app: "test", now: time.UnixMilli(0).UTC(),
+		app: "test", now: time.UnixMilli(0).UTC(), partitions: 1,
 		readers: map[string]*part{}, private: map[string][]processor.Message{},
 		offsets: map[string]int64{}, dropped: map[string]int{},
 	}
@@ -215,7 +221,7 @@ func (d *Driver) settle() error {
 	for d.err == nil && len(d.loop) > 0 {
 		m := d.loop[0]
 		d.loop = d.loop[1:]
-		m.Offset = d.offsets[m.Topic]
+		m.Partition, m.Offset = 0, d.offsets[m.Topic]
 		d.offsets[m.Topic]++
 		p := d.readers[m.Topic]
 		d.err = p.task.Enqueue(&m)
@@ -252,12 +258,15 @@ type collector struct{ *Driver }
 func (d collector) Send(o *processor.Outgoing) error {
 	m := processor.Message{
 		Topic: o.Topic, Key: slices.Clone(o.Key), Value: slices.Clone(o.Value),
-		Timestamp: o.Timestamp, Headers: slices.Clone(o.Headers),
+		Timestamp: o.Timestamp, Headers: slices.Clone(o.Headers), Partition: max(0, o.Partition),
 	}
 	if _, private := d.private[m.Topic]; private {
 		m.Offset = int64(len(d.private[m.Topic]))
 		d.private[m.Topic] = append(d.private[m.Topic], m)
 	} else {
+		if o.Choose != nil {
+			m.Partition = o.Choose(d.partitions)
+		}
 		d.sent = append(d.sent, m)
 	}
 	if d.globals[m.Topic] {

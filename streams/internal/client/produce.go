@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -54,6 +55,9 @@ func (s *sender) send(o *runtime.Outgoing) {
 	if o.Partition < 0 {
 		r.Partition = -1
 		r.Offset = int64(s.spread(o))
+		if o.Choose != nil {
+			r.Context = context.WithValue(s.cl.Context(), choiceKey{}, &choice{f: o.Choose})
+		}
 	}
 	done := s.done
 	if s.tracked[o.Topic] {
@@ -76,14 +80,51 @@ func (s *sender) spread(o *runtime.Outgoing) uint32 {
 }
 
 // partitioner reads what send decided: the partition, or a number to divide,
-// which waits in the offset that the broker has yet to assign.
+// which waits in the offset that the broker has yet to assign, unless the user
+// chooses.
 func partitioner(string) func(*kgo.Record, int) int {
 	return func(r *kgo.Record, n int) int {
 		if r.Partition >= 0 {
 			return int(r.Partition)
 		}
+		if c := chosen(r); c != nil {
+			if p := c.choose(r.Topic, n); p >= 0 || c.err != nil {
+				return p
+			}
+		}
 		return int(r.Offset % int64(n))
 	}
+}
+
+// choice is the choice of a partition by the user, on its way with a record.
+type choice struct {
+	f   func(partitions int32) int32
+	err error // why there is none, for whoever sees the record fail
+}
+
+type choiceKey struct{}
+
+func chosen(r *kgo.Record) *choice {
+	if r.Context == nil {
+		return nil
+	}
+	c, _ := r.Context.Value(choiceKey{}).(*choice)
+	return c
+}
+
+// choose returns the partition, and a negative number for none.
+func (c *choice) choose(topic string, n int) (partition int) {
+	defer func() {
+		if p := recover(); p != nil {
+			partition, c.err = -1, fmt.Errorf("choose a partition of %s: panic: %v\n%s", topic, p, debug.Stack())
+		}
+	}()
+	partition = int(c.f(int32(n)))
+	if partition >= n {
+		c.err = fmt.Errorf("choose a partition of %s: %d is chosen, there are %d", topic, partition, n)
+		return -1
+	}
+	return partition
 }
 
 func (s *sender) ack(tp runtime.TP) *ack {
@@ -107,7 +148,11 @@ func (s *sender) done(r *kgo.Record, err error) {
 	if err == nil {
 		return
 	}
-	err = classify(fmt.Errorf("send to %s: %w", r.Topic, err))
+	if c := chosen(r); c != nil && c.err != nil {
+		err = c.err // the record would fail again
+	} else {
+		err = classify(fmt.Errorf("send to %s: %w", r.Topic, err))
+	}
 	s.failure.CompareAndSwap(nil, &err)
 }
 

@@ -48,8 +48,15 @@ func Sink[K, V any](e *Env, name, topic string, key serde.Serde[K], value serde.
 	return SinkAt(e, name, topic, key, value, nil)
 }
 
-// SinkAt is Sink to the partition that at finds in the value; nil leaves it to the key.
-func SinkAt[K, V any](e *Env, name, topic string, key serde.Serde[K], value serde.Serde[V], at func(V) int32) Next[K, V] {
+// Place says in which partition of a topic a record belongs. A negative number
+// leaves that to the key.
+type Place[K, V any] struct {
+	Known  func(V) int32           // finds it in the value; nil if it cannot
+	Choose func(K, V, int32) int32 // chooses among so many; nil leaves it to the key
+}
+
+// SinkAt is Sink to the partition that at says; nil leaves it to the key.
+func SinkAt[K, V any](e *Env, name, topic string, key serde.Serde[K], value serde.Serde[V], at *Place[K, V]) Next[K, V] {
 	kbuf, vbuf := make([]byte, 0, 64), make([]byte, 0, 256)
 	plain, windowed := key.(partitioned)
 	return func(r processor.Record[K, V]) error {
@@ -57,8 +64,13 @@ func SinkAt[K, V any](e *Env, name, topic string, key serde.Serde[K], value serd
 		o := processor.Outgoing{
 			Topic: topic, Partition: processor.AnyPartition, Timestamp: r.Timestamp, Headers: r.Headers,
 		}
-		if at != nil {
-			o.Partition = at(r.Value)
+		switch {
+		case at == nil:
+		case at.Known != nil:
+			o.Partition = at.Known(r.Value)
+		case at.Choose != nil:
+			key, value := r.Key, r.Value
+			o.Choose = func(partitions int32) int32 { return at.Choose(key, value, partitions) }
 		}
 		var err error
 		if !r.NullKey {

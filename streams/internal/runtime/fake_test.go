@@ -66,7 +66,7 @@ type counter struct {
 	kv statestore.KeyValue[string, int64]
 }
 
-func (c *counter) Timestamp(m *Message) (int64, error) {
+func (c *counter) Timestamp(m *Message, _ int64) (int64, error) {
 	if m.Timestamp < 0 {
 		return 0, &processor.Error{Operator: "source", Stage: processor.Deserialize, Err: errors.New("negative time")}
 	}

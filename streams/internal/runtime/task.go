@@ -195,17 +195,19 @@ func (t *Task) choose() (*queue, error) {
 }
 
 // stamp gives the head of a queue the time of its source, and drops heads
-// whose time cannot be told if the handler says so.
+// whose time cannot be told if the source or the handler says so.
 func (t *Task) stamp(q *queue) error {
 	for q.len > 0 && !q.stamped {
 		m := q.first()
-		at, err := t.operators.Timestamp(m)
+		at, err := t.operators.Timestamp(m, q.time)
 		if err == nil {
 			m.Timestamp, q.stamped = at, true
 			return nil
 		}
-		if err := t.handled(m, err); err != nil {
-			return err
+		if !errors.Is(err, processor.ErrSkip) {
+			if err := t.handled(m, err); err != nil {
+				return err
+			}
 		}
 		t.touched = true
 		q.pop()

@@ -8,7 +8,6 @@ package wiring
 
 import (
 	"github.com/weirstream/weir/streams/internal/op"
-	"github.com/weirstream/weir/streams/processor"
 	"github.com/weirstream/weir/streams/serde"
 )
 
@@ -52,11 +51,11 @@ func Pass[K, V, K2, V2 any](from *Flow[K, V], to *Flow[K2, V2], mk func(a *Assem
 
 // Source is one source node: what it reads and what hangs below.
 type Source struct {
-	Name      string
-	Topic     string // without the application id
-	Internal  bool
-	Table     bool
-	Timestamp func(*processor.Message) (int64, error) // nil for that of the message
+	Name     string
+	Topics   []string // without the application id
+	Internal bool
+	Table    bool
+	Times    Times
 
 	feeds []func(*Assembly) (op.Inlet, error)
 }

@@ -19,10 +19,8 @@ func NewTask(sub *graph.Subtopology, sources map[string]*Source, h processor.Hos
 		if n.Kind != graph.Source {
 			continue
 		}
-		for _, topic := range n.Topics {
-			if err := tk.open(a, sources[topic]); err != nil {
-				return nil, err
-			}
+		if err := tk.open(a, sources[n.Topics[0]]); err != nil {
+			return nil, err
 		}
 	}
 	for i, init := range a.inits {
@@ -43,13 +41,13 @@ type task struct {
 
 // inlet is a source of a task.
 type inlet struct {
-	name      string
-	timestamp func(*processor.Message) (int64, error)
-	feeds     []op.Inlet
+	name  string
+	times Times
+	feeds []op.Inlet
 }
 
 func (t *task) open(a *Assembly, s *Source) error {
-	in := &inlet{name: s.Name, timestamp: s.Timestamp}
+	in := &inlet{name: s.Name, times: s.Times}
 	for _, feed := range s.feeds {
 		f, err := feed(a)
 		if err != nil {
@@ -57,42 +55,13 @@ func (t *task) open(a *Assembly, s *Source) error {
 		}
 		in.feeds = append(in.feeds, f)
 	}
-	topic := s.Topic
-	if s.Internal {
-		topic = graph.RepartitionTopic(a.Env.ApplicationID(), topic)
+	for _, topic := range s.Topics {
+		if s.Internal {
+			topic = graph.RepartitionTopic(a.Env.ApplicationID(), topic)
+		}
+		t.inlets[topic] = in
 	}
-	t.inlets[topic] = in
 	return nil
-}
-
-var errNegativeTime = errors.New("negative timestamp")
-
-// Timestamp implements processor.Task.
-func (t *task) Timestamp(m *processor.Message) (int64, error) {
-	in, err := t.inlet(m)
-	if err != nil {
-		return 0, err
-	}
-	ms := m.Timestamp
-	if in.timestamp != nil {
-		err = t.guarded(func() error {
-			t.env.Enter(in.name)
-			ms, err = in.timestamp(m)
-			return err
-		})
-	}
-	if err == nil && ms < 0 {
-		err = errNegativeTime
-	}
-	if err == nil {
-		return ms, nil
-	}
-	bad := &processor.Error{Operator: in.name, Stage: processor.Deserialize, Err: err}
-	if p := (*processor.Error)(nil); errors.As(err, &p) {
-		bad.Err, bad.Stack = p.Err, p.Stack
-	}
-	bad.Err = fmt.Errorf("time of %s-%d at offset %d: %w", m.Topic, m.Partition, m.Offset, bad.Err)
-	return 0, bad
 }
 
 // Process implements processor.Task.
