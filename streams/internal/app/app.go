@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/weirstream/weir/internal/env"
 	"github.com/weirstream/weir/streams/internal/assign"
 	"github.com/weirstream/weir/streams/internal/client"
 	"github.com/weirstream/weir/streams/internal/runtime"
@@ -69,6 +67,7 @@ type App struct {
 	turn    sync.Mutex // changes of the state come one after another
 	mu      sync.Mutex
 	state   State
+	running time.Time // since when it is Running
 	setup   *runtime.Setup
 	admin   *client.Admin
 	workers []*runtime.Worker
@@ -119,7 +118,7 @@ func (a *App) begin() error {
 }
 
 func (a *App) run(ctx context.Context) (err error) {
-	h, err := openHome(env.RealFS(), filepath.Join(a.config.StateDir, a.config.ApplicationID), a.config.Engine)
+	h, err := a.openHome()
 	if err != nil {
 		return err
 	}
@@ -139,6 +138,7 @@ func (a *App) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	defer a.cleaning(ctx, h, holdings)()
 	globals, db, err := a.openGlobals(h)
 	if err != nil {
 		return err
@@ -278,6 +278,9 @@ func (a *App) to(now State) {
 	same := old == now || old >= Stopping && now < old
 	if !same {
 		a.state = now
+		if now == Running {
+			a.running = time.Now()
+		}
 	}
 	a.mu.Unlock()
 	if same {

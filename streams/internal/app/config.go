@@ -68,6 +68,11 @@ type Config struct {
 	// is $XDG_DATA_HOME/weir/streams, or ~/.local/share/weir/streams. Two apps
 	// with the same id need different folders on one machine.
 	StateDir string
+	// StateCleanupDelay is how long the state of a task that runs elsewhere stays in
+	// the folder, counted from when the app last had it open and from when it began
+	// to run. State without a changelog always stays. 0 is 10 min; below 0 deletes
+	// nothing.
+	StateCleanupDelay time.Duration
 	// CommitInterval is the time between commits, and so how late results may be,
 	// and at least once how much is repeated after a crash. 0 is 30 s, and 100 ms
 	// with ExactlyOnceV2.
@@ -188,6 +193,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.StopTimeout = or(c.StopTimeout, 30*time.Second)
 	c.AcceptableLag = max(0, or(c.AcceptableLag, 10_000))
 	c.Warmups = or(c.Warmups, 2)
+	c.StateCleanupDelay = or(c.StateCleanupDelay, 10*time.Minute)
 	c.ProbingInterval = or(c.ProbingInterval, 10*time.Minute)
 	c.Replication = or(c.Replication, -1)
 	c.PurgeInterval = or(c.PurgeInterval, 30*time.Second)

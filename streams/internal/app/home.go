@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/weirstream/weir/internal/env"
 	"github.com/weirstream/weir/statestore"
@@ -28,11 +29,15 @@ type home struct {
 	engine  statestore.Engine
 	process string
 	lock    io.Closer
+
+	mu   sync.Mutex
+	used map[processor.TaskID]*using
 }
 
 const (
 	lockFile    = "lock"
 	processFile = "process-id"
+	globalDir   = "global"
 )
 
 func openHome(files env.FS, dir string, engine statestore.Engine) (*home, error) {
@@ -46,7 +51,7 @@ func openHome(files env.FS, dir string, engine statestore.Engine) (*home, error)
 	if err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	h := &home{fs: files, dir: dir, engine: engine, lock: lock}
+	h := &home{fs: files, dir: dir, engine: engine, lock: lock, used: map[processor.TaskID]*using{}}
 	if h.process, err = h.identity(); err != nil {
 		return nil, errors.Join(fmt.Errorf("state directory: %w", err), lock.Close())
 	}
@@ -91,15 +96,38 @@ func identityIn(f env.File) (string, error) {
 func (h *home) task(id processor.TaskID) string { return filepath.Join(h.dir, id.String()) }
 
 // Open implements runtime.Databases.
-func (h *home) Open(id processor.TaskID) (statestore.DB, error) { return h.engine.Open(h.task(id)) }
+func (h *home) Open(id processor.TaskID) (statestore.DB, error) {
+	h.mu.Lock()
+	u := h.used[id]
+	if u == nil {
+		u = &using{}
+		h.used[id] = u
+	}
+	u.n++
+	h.mu.Unlock()
+	db, err := h.engine.Open(h.task(id))
+	if err != nil {
+		h.mu.Lock()
+		u.n--
+		h.mu.Unlock()
+		return nil, err
+	}
+	return usedDB{db, h, id}, nil
+}
 
 // openGlobal opens the database of the global tables.
 func (h *home) openGlobal() (statestore.DB, error) {
-	return h.engine.Open(filepath.Join(h.dir, "global"))
+	return h.engine.Open(filepath.Join(h.dir, globalDir))
 }
 
 // Wipe implements runtime.Databases.
-func (h *home) Wipe(id processor.TaskID) error { return h.fs.RemoveAll(h.task(id)) }
+func (h *home) Wipe(id processor.TaskID) error {
+	err := h.delete(id.String())
+	if errors.Is(err, fs.ErrNotExist) { // an engine need not keep files
+		return nil
+	}
+	return err
+}
 
 // stored returns the tasks that have a folder.
 func (h *home) stored() ([]processor.TaskID, error) {
