@@ -71,7 +71,7 @@ func (n *Node) build(ctx context.Context) (*parts, error) {
 	p.transactions.groups, p.transactions.coordinators = p.groups, newTransactionCoordinators(n, p.transactions)
 	p.replicas = &replicas{
 		env: n.env, dir: dir, nodeID: n.settings.nodeID, meters: meters, groups: p.groups, transactions: p.transactions.coordinators, logger: n.logger, coders: new(record.Coders),
-		configs: configs{nodeID: n.settings.nodeID, topics: n.topicKeys, fixed: n.settings.fixed, internal: n.settings.internal},
+		configs: configs{nodeID: n.settings.nodeID, topics: n.topicKeys, brokers: n.brokerKeys, fixed: n.settings.fixed, internal: n.settings.internal},
 	}
 	p.controller = controller.New(controller.Options{
 		Env: n.env, Dir: dir, NodeID: n.settings.nodeID, ClusterID: dir.ClusterID(), Logger: n.logger,

@@ -2,7 +2,9 @@ package broker_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -177,5 +179,23 @@ func TestALegacyAlterationReplacesAll(t *testing.T) {
 	}
 	if got := r.shows(ofTopic, "c", "retention.ms")[0]; got != "retention.ms=7000 DYNAMIC_TOPIC_CONFIG" {
 		t.Errorf("what was named: %s", got)
+	}
+}
+
+// TestTheCleanerIsToldOfNewConfigs: one that looks once in an hour is told to look more often.
+func TestTheCleanerIsToldOfNewConfigs(t *testing.T) {
+	r := startRaw(t, map[string]string{"log.cleaner.backoff.ms": "3600000"})
+	r.create("c", 1, "cleanup.policy", "compact", "segment.bytes", "1024", "min.cleanable.dirty.ratio", "0.01")
+	for range 40 {
+		r.mustProduce("c", plain(strings.Repeat("x", 100)))
+	}
+	wantCode(t, "alter", r.alter(ofBroker, "", step(opSet, "log.cleaner.backoff.ms", "1")).ErrorCode, nil)
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		if first := batches(t, r.fetch("c", 0).RecordBatches)[0]; first.BaseOffset() > 0 || first.Count() == 0 {
+			return // what was the first record was replaced
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the log is not compacted")
+		}
 	}
 }

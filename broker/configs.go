@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 type configs struct {
 	nodeID   int32
 	topics   *config.Set
+	brokers  *config.Set
 	fixed    map[string]string
 	internal commitlog.Durability // of internal topics
 }
@@ -29,6 +31,14 @@ func (c configs) topic(image *metadata.Image, topic string) topicValues {
 		BrokerDefault: image.Config(metadata.Resource{Type: metadata.BrokerResource}),
 		Static:        c.fixed,
 	}}
+}
+
+// cleaner returns what compaction may take now. Values were checked when they were set.
+func (c configs) cleaner(image *metadata.Image) commitlog.CleanerOptions {
+	values := maps.Clone(c.fixed)
+	maps.Copy(values, image.Config(metadata.Resource{Type: metadata.BrokerResource}))
+	maps.Copy(values, image.Config(metadata.Resource{Type: metadata.BrokerResource, Name: strconv.Itoa(int(c.nodeID))}))
+	return cleanerOptions(&reader{keys: c.brokers, values: values})
 }
 
 // topicValues are the keys of one topic. Values were checked when they were set;

@@ -87,10 +87,10 @@ func storageKeys() []config.Key {
 func cleanerKeys() []config.Key {
 	return []config.Key{
 		{Name: "log.cleaner.enable", Type: config.Bool, Default: "true", Doc: "Whether compacted topics are compacted."},
-		{Name: "log.cleaner.backoff.ms", Type: config.Long, Default: "15000", Min: new(int64(1)), Doc: "How often logs that need compaction are looked for."},
-		{Name: "log.cleaner.dedupe.buffer.size", Type: config.Long, Default: "134217728", Min: new(int64(1024)), Doc: "The most memory, in bytes, for the offsets of keys; 24 bytes each, taken while a log is compacted."},
-		{Name: "log.cleaner.io.buffer.load.factor", Type: config.Double, Default: "0.9", Min: new(int64(0)), Max: new(int64(1)), Doc: "How much of that memory may fill up with keys before a log is compacted in several rounds."},
-		{Name: "log.cleaner.io.max.bytes.per.second", Type: config.Double, Default: "1.7976931348623157E308", Min: new(int64(1)), Doc: "The most that compaction reads in a second, on average."},
+		{Name: "log.cleaner.backoff.ms", Type: config.Long, Default: "15000", Min: new(int64(1)), Dynamic: true, Doc: "How often logs that need compaction are looked for."},
+		{Name: "log.cleaner.dedupe.buffer.size", Type: config.Long, Default: "134217728", Min: new(int64(1024)), Dynamic: true, Doc: "The most memory, in bytes, for the offsets of keys; 24 bytes each, taken while a log is compacted."},
+		{Name: "log.cleaner.io.buffer.load.factor", Type: config.Double, Default: "0.9", Min: new(int64(0)), Max: new(int64(1)), Dynamic: true, Doc: "How much of that memory may fill up with keys before a log is compacted in several rounds."},
+		{Name: "log.cleaner.io.max.bytes.per.second", Type: config.Double, Default: "1.7976931348623157E308", Min: new(int64(1)), Dynamic: true, Doc: "The most that compaction reads in a second, on average."},
 	}
 }
 

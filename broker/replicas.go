@@ -248,7 +248,7 @@ func (r *replicas) drop(all map[string]*held, t *metadata.Topic) {
 }
 
 // reconfigure hands changed configs to the partitions they belong to: those of
-// one topic, or all of them when a broker's defaults changed.
+// one topic, or all of them and the cleaner when a broker's defaults changed.
 func (r *replicas) reconfigure(all map[string]*held, delta metadata.Delta, image *metadata.Image) {
 	for _, change := range delta.Reconfigured {
 		r.apply(all, change.New, image)
@@ -256,6 +256,7 @@ func (r *replicas) reconfigure(all map[string]*held, delta metadata.Delta, image
 	if len(delta.Configs) == 0 {
 		return
 	}
+	r.dir.SetCleaner(r.configs.cleaner(image))
 	for topic := range all {
 		if t, ok := image.Topic(topic); ok {
 			r.apply(all, t, image)

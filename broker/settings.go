@@ -98,13 +98,7 @@ func parseSettings(keys *config.Set, values map[string]string) (settings, error)
 		retentionCheck:   r.millis("log.retention.check.interval.ms"),
 		flushCheckpoint:  r.millis("log.flush.offset.checkpoint.interval.ms"),
 		watermarkCheckpt: r.millis("replica.high.watermark.checkpoint.interval.ms"),
-		cleaner: commitlog.CleanerOptions{
-			Disabled:       !r.bool("log.cleaner.enable"),
-			Every:          r.millis("log.cleaner.backoff.ms"),
-			MapBytes:       r.int("log.cleaner.dedupe.buffer.size"),
-			MapLoad:        r.float("log.cleaner.io.buffer.load.factor"),
-			BytesPerSecond: r.float("log.cleaner.io.max.bytes.per.second"),
-		},
+		cleaner:          cleanerOptions(&r),
 		group: groupSettings{
 			minSession:     r.millis("group.min.session.timeout.ms"),
 			maxSession:     r.millis("group.max.session.timeout.ms"),
@@ -133,6 +127,17 @@ func parseSettings(keys *config.Set, values map[string]string) (settings, error)
 	}
 	r.errs = append(r.errs, s.checkDir(), s.checkRoles(&r), s.readListeners(&r))
 	return s, errors.Join(r.errs...)
+}
+
+// cleanerOptions reads what compaction may take.
+func cleanerOptions(r *reader) commitlog.CleanerOptions {
+	return commitlog.CleanerOptions{
+		Disabled:       !r.bool("log.cleaner.enable"),
+		Every:          r.millis("log.cleaner.backoff.ms"),
+		MapBytes:       r.int("log.cleaner.dedupe.buffer.size"),
+		MapLoad:        r.float("log.cleaner.io.buffer.load.factor"),
+		BytesPerSecond: r.float("log.cleaner.io.max.bytes.per.second"),
+	}
 }
 
 func (s *settings) checkDir() error {

@@ -11,6 +11,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/weirstream/weir/broker/internal/commitlog/cleaner"
 	"github.com/weirstream/weir/broker/internal/commitlog/segment"
@@ -55,18 +56,38 @@ type compaction struct {
 	written int64
 }
 
+// SetCleaner puts options in force for the compactions that begin from now on. Whether there are
+// any is decided when the directory is opened.
+func (d *Dir) SetCleaner(o CleanerOptions) {
+	fill(&o.MapBytes, 128<<20)
+	if o.MapLoad <= 0 {
+		o.MapLoad = 0.9
+	}
+	if o.Every <= 0 {
+		o.Every = 15 * time.Second
+	}
+	d.cleaner.Store(&o)
+	select {
+	case d.recleaned <- struct{}{}:
+	default:
+	}
+}
+
 // runCleaner compacts what is due until ctx ends.
 func (d *Dir) runCleaner(ctx context.Context) {
 	if d.options.Cleaner.Disabled {
 		return
 	}
-	ticks, stop := d.every(d.options.Cleaner.Every)
-	defer stop()
 	for {
+		due := make(chan struct{})
+		timer := d.env.Clock.AfterFunc(d.cleaner.Load().Every, func() { close(due) })
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-ticks:
+		case <-d.recleaned:
+			timer.Stop()
+		case <-due:
 			d.Clean(ctx)
 		}
 	}
@@ -163,7 +184,7 @@ func (d *Dir) compact(ctx context.Context, l *Log, p cleaner.Plan) error {
 		return errStale
 	}
 	segs = segs[:p.Segments]
-	began, c, o := d.env.Clock.Now(), l.config.Load(), d.options.Cleaner
+	began, c, o := d.env.Clock.Now(), l.config.Load(), d.cleaner.Load()
 	end := segs[len(segs)-1].Next()
 	d.points.Lock()
 	cuts := l.cuts

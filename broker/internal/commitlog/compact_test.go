@@ -638,6 +638,23 @@ func TestRunCompacts(t *testing.T) {
 	})
 }
 
+func TestTheCleanerHeedsNewOptions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := openDir(t, env.NewMemFS(), DirOptions{Cleaner: CleanerOptions{Every: time.Hour}})
+		l := openCompacted(t, d, "a", compacted())
+		defer start(t, d)()
+		churn(t, l, 100, 3)
+		time.Sleep(time.Minute)
+		before := len(*l.segs.Load())
+		d.SetCleaner(CleanerOptions{Every: time.Second})
+		time.Sleep(1100 * time.Millisecond)
+		synctest.Wait()
+		if after := len(*l.segs.Load()); before < 10 || after > 3 {
+			t.Errorf("%d segments, then %d", before, after)
+		}
+	})
+}
+
 // TestACompactionLosesNothingToAPowerCut cuts the power before each operation of appends,
 // transactions and compactions. What a new process finds must hold, for each key, the value that was
 // acknowledged last or a later one, and be the same after it has compacted the log itself.

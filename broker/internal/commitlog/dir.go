@@ -74,8 +74,10 @@ type Dir struct {
 	watermarks *checkpoint
 	cleaned    *checkpoint
 
-	coders   record.Coders
-	cleaning cleaning
+	coders    record.Coders
+	cleaner   atomic.Pointer[CleanerOptions]
+	recleaned chan struct{} // receives when they change
+	cleaning  cleaning
 
 	mu     sync.Mutex
 	closed bool
@@ -96,11 +98,12 @@ type trash struct {
 func OpenDir(e env.Env, path string, o DirOptions) (*Dir, error) {
 	d := &Dir{
 		env: e, path: path, options: o.withDefaults(), logger: o.Logger, faults: o.Faults, epoch: -1,
-		wake: make(chan struct{}, 1), logs: map[layout.TP]*Log{}, gone: map[layout.TP]bool{},
+		wake: make(chan struct{}, 1), recleaned: make(chan struct{}, 1), logs: map[layout.TP]*Log{}, gone: map[layout.TP]bool{},
 	}
 	if d.logger == nil {
 		d.logger = slog.New(slog.DiscardHandler)
 	}
+	d.SetCleaner(o.Cleaner)
 	d.files = segment.NewPool(e.FS, d.options.MaxOpenFiles)
 	m, err := readMeta(e.FS, path)
 	fresh := errors.Is(err, fs.ErrNotExist)
@@ -134,13 +137,8 @@ func OpenDir(e env.Env, path string, o DirOptions) (*Dir, error) {
 
 func (o DirOptions) withDefaults() DirOptions {
 	fill(&o.MaxOpenFiles, 2048)
-	fill(&o.Cleaner.MapBytes, 128<<20)
-	if o.Cleaner.MapLoad <= 0 {
-		o.Cleaner.MapLoad = 0.9
-	}
 	for field, value := range map[*time.Duration]time.Duration{
 		&o.RetentionCheck: 5 * time.Minute, &o.CheckpointEvery: time.Minute, &o.WatermarkEvery: 5 * time.Second,
-		&o.Cleaner.Every: 15 * time.Second,
 	} {
 		if *field <= 0 {
 			*field = value
