@@ -130,6 +130,9 @@ func (s *shard) replayBatch(m machine.Machine, b record.Batch) error {
 }
 
 func (s *shard) replayControl(m machine.Machine, b record.Batch) error {
+	if b.Count() == 0 {
+		return nil // Kafka's compaction leaves these of a transaction that is all gone
+	}
 	c, err := b.Control()
 	if err != nil {
 		return err

@@ -207,6 +207,7 @@ func TestLoadReadsTransactionsAndMarkers(t *testing.T) {
 		log.write(builder.Build())
 		log.write(record.NewEndTxn(9, 2, record.Control{Type: record.Commit, CoordinatorEpoch: 4}, 1))
 		log.write(record.NewEndTxn(9, 2, record.Control{Type: record.LeaderChange}, 1))
+		log.write(record.NewEndTxn(9, 2, record.Control{Type: record.Abort, CoordinatorEpoch: 4}, 1).Emptied(nil)) // by Kafka's compaction
 		b.loaded(log)
 		v, err := b.Query(0, nil)
 		if err != nil {
