@@ -169,7 +169,7 @@ func (l *Log) plan() (p cleaner.Plan, err error) {
 		sealed = append(sealed, info)
 	}
 	l.dir.points.Lock()
-	cleaned := l.dir.cleaned.disk[l.tp]
+	cleaned := l.dir.cleaned.Offsets[l.tp]
 	l.dir.points.Unlock()
 	return cleaner.Decide(sealed, cleaner.Bounds{
 		Start: l.start.Load(), Cleaned: cleaned, Until: min(l.synced.Load(), (*keeper).LastStable()),
@@ -298,7 +298,7 @@ func (d *Dir) noteCleaned(l *Log, upTo, cuts int64) error {
 	}
 	offsets := d.present(d.cleaned)
 	offsets[l.tp] = upTo
-	if err := d.cleaned.write(d.env.FS, offsets); err != nil {
+	if err := d.cleaned.Write(d.env.FS, offsets); err != nil {
 		return d.refuse("write cleaner offsets", err)
 	}
 	return nil
@@ -308,12 +308,12 @@ func (d *Dir) noteCleaned(l *Log, upTo, cuts int64) error {
 // caller holds points.
 func (d *Dir) lowerCleaned(l *Log, to int64) error {
 	l.cuts++
-	if d.cleaned.disk[l.tp] <= to {
+	if d.cleaned.Offsets[l.tp] <= to {
 		return nil
 	}
 	offsets := d.present(d.cleaned)
 	offsets[l.tp] = to
-	if err := d.cleaned.write(d.env.FS, offsets); err != nil {
+	if err := d.cleaned.Write(d.env.FS, offsets); err != nil {
 		return d.refuse("write cleaner offsets", err)
 	}
 	return nil

@@ -504,7 +504,7 @@ func TestACutLowersTheCleanerOffset(t *testing.T) {
 	if err := l.TruncateTo(20); err != nil {
 		t.Fatal(err)
 	}
-	if at := d.cleaned.disk[layout.TP{Topic: "a"}]; at != 20 {
+	if at := d.cleaned.Offsets[layout.TP{Topic: "a"}]; at != 20 {
 		t.Errorf("cleaner offset %d", at)
 	}
 	fsys.OnOp(env.FailNth(env.OpRename, 1, syscall.EIO))
@@ -549,7 +549,7 @@ func TestAbortedTransactionsAreCompactedWithTheirIndex(t *testing.T) {
 	want := map[string]string{"key 0": "value 42 of key 0", "key 1": "committed"}
 	for round, index := range []int{2, 0, 0} { // each round begins anew
 		d.points.Lock()
-		d.cleaned.disk = map[layout.TP]int64{}
+		d.cleaned.Offsets = map[layout.TP]int64{}
 		d.points.Unlock()
 		d.Clean(t.Context())
 		if diff := cmp.Diff(want, mustValues(t, l)); diff != "" {
@@ -704,8 +704,8 @@ func TestACompactionLosesNothingToAPowerCut(t *testing.T) {
 		clear(later)
 		switch i % 4 {
 		case 1, 2:
-			before := d.cleaned.disk[l.tp]
-			if d.Clean(t.Context()); d.cleaned.disk[l.tp] == before {
+			before := d.cleaned.Offsets[l.tp]
+			if d.Clean(t.Context()); d.cleaned.Offsets[l.tp] == before {
 				t.Errorf("nothing was compacted beyond %d", before)
 			}
 		case 3:

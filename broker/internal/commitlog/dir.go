@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/checkpoint"
 	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/broker/internal/record"
@@ -69,10 +70,10 @@ type Dir struct {
 
 	points     sync.Mutex         // guards the checkpoints and orders their writing
 	gone       map[layout.TP]bool // deleted since they were last written
-	recovery   *checkpoint
-	starts     *checkpoint
-	watermarks *checkpoint
-	cleaned    *checkpoint
+	recovery   *checkpoint.File
+	starts     *checkpoint.File
+	watermarks *checkpoint.File
+	cleaned    *checkpoint.File
 
 	coders    record.Coders
 	cleaner   atomic.Pointer[CleanerOptions]
@@ -202,29 +203,29 @@ func (d *Dir) now() int64 { return d.env.Clock.Now().UnixMilli() }
 func millis(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
 
 func (d *Dir) readCheckpoints() error {
-	read := func(name string) (*checkpoint, error) {
-		return readCheckpoint(d.env.FS, filepath.Join(d.path, name))
+	read := func(name string) (*checkpoint.File, error) {
+		return checkpoint.Read(d.env.FS, filepath.Join(d.path, name))
 	}
 	var err error
 	if d.recovery, err = read(layout.RecoveryFile); err != nil && !errors.Is(err, ErrCorrupt) {
 		return err
 	} else if err != nil {
-		d.logger.Warn("recovery points are unreadable, all logs will be read", slog.String("file", d.recovery.path), slog.Any("error", err))
-		d.recovery.disk = map[layout.TP]int64{}
+		d.logger.Warn("recovery points are unreadable, all logs will be read", slog.String("file", d.recovery.Path), slog.Any("error", err))
+		d.recovery.Offsets = map[layout.TP]int64{}
 	}
 	if d.cleaned, err = read(layout.CleanerFile); err != nil && !errors.Is(err, ErrCorrupt) {
 		return err
 	} else if err != nil {
-		d.logger.Warn("cleaner offsets are unreadable, logs are compacted from their start", slog.String("file", d.cleaned.path), slog.Any("error", err))
-		d.cleaned.disk = map[layout.TP]int64{}
+		d.logger.Warn("cleaner offsets are unreadable, logs are compacted from their start", slog.String("file", d.cleaned.Path), slog.Any("error", err))
+		d.cleaned.Offsets = map[layout.TP]int64{}
 	}
 	if d.starts, err = read(layout.StartFile); err == nil {
 		d.watermarks, err = read(layout.WatermarkFile)
 	}
 	if errors.Is(err, ErrCorrupt) {
-		path := d.starts.path
+		path := d.starts.Path
 		if d.watermarks != nil {
-			path = d.watermarks.path
+			path = d.watermarks.Path
 		}
 		return &FileError{
 			Path: path, Reason: err.Error(), Err: ErrCorrupt,

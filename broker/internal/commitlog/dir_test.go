@@ -372,6 +372,36 @@ func TestTenThousandPartitionsStayWithinTheOpenFiles(t *testing.T) {
 	}
 }
 
+// TestACleanStopWritesNothingForUntouchedLogs, and for those that were touched what it always does.
+func TestACleanStopWritesNothingForUntouchedLogs(t *testing.T) {
+	fsys := env.NewMemFS()
+	for life, row := range []struct{ touch, least, most int }{{200, 400, 4000}, {0, 0, 10}, {1, 4, 40}, {0, 0, 10}} {
+		d := openDir(t, fsys, DirOptions{})
+		followers := make([]tally, 200)
+		for i := range followers {
+			l := openLog(t, d, fmt.Sprint("t", i), Config{}, &followers[i])
+			if i < row.touch {
+				mustAppend(t, l, batchOf(0, int64(1000+life), "x"))
+			}
+		}
+		before := fsys.Ops()
+		if err := d.close(); err != nil {
+			t.Fatal(err)
+		}
+		if n := fsys.Ops() - before; n < row.least || n > row.most {
+			t.Errorf("life %d: %d operations of a stop change the disk, want %d to %d", life, n, row.least, row.most)
+		}
+		fsys, _ = fsys.Crash(env.KeepNothing, 0) // what is there is durable
+	}
+	d := openDir(t, fsys, DirOptions{})
+	for name, want := range map[string]int64{"t0": 2, "t1": 1} {
+		f := &tally{}
+		if l := openLog(t, d, name, Config{}, f); l.EndOffset() != want || f.next != want {
+			t.Errorf("%s ends at %d, its follower at %d, want %d", name, l.EndOffset(), f.next, want)
+		}
+	}
+}
+
 func TestOpeningFailsWithoutHarmWhenTheDiskDoes(t *testing.T) {
 	failure := errors.New("input/output error")
 	for _, kind := range []env.OpKind{env.OpCreate, env.OpWrite, env.OpSync, env.OpRename, env.OpSyncDir, env.OpMkdir, env.OpList, env.OpOpen} {

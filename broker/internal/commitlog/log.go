@@ -53,6 +53,7 @@ type Log struct {
 	timer    env.Timer      // of flush.ms
 	onSync   func(synced int64, err error)
 	txns     txnIndex
+	rested   int64 // the end at which a clean stop has left its snapshot and indexes, or -1
 
 	queued bool // guarded by Dir.queueMu
 }

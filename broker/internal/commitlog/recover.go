@@ -9,6 +9,7 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/commitlog/segment"
@@ -49,6 +50,9 @@ func (l *Log) recover(entries []fs.DirEntry) error {
 	}
 	if err := l.restore(entries, start, point, clean); err != nil {
 		return err
+	}
+	if l.rested = -1; clean && !changed && (l.follower == nil || slices.Contains(snapshots(entries), l.end.Load())) {
+		l.rested = l.end.Load()
 	}
 	if !clean && point == 0 && len(entries) > 0 {
 		l.unsynced = append(l.unsynced, filepath.Join(l.path, layout.TopicFile)) // perhaps it never was
@@ -132,6 +136,7 @@ func (l *Log) sort(entries []fs.DirEntry) (contents, error) {
 		base, suffix, ok := segment.ParseName(e.Name())
 		path := filepath.Join(l.path, e.Name())
 		switch {
+		case strings.HasSuffix(e.Name(), layout.StraySuffix): // for a person to look at
 		case filepath.Ext(e.Name()) == segment.DeletedSuffix || filepath.Ext(e.Name()) == layout.TmpSuffix:
 			l.dir.discard(0, path)
 		case ok && suffix == segment.LogSuffix:
@@ -158,8 +163,8 @@ func (l *Log) sort(entries []fs.DirEntry) (contents, error) {
 func (d *Dir) pointsOf(l *Log) (point, start int64) {
 	d.points.Lock()
 	defer d.points.Unlock()
-	l.hw.Store(d.watermarks.disk[l.tp])
-	return d.recovery.disk[l.tp], d.starts.disk[l.tp]
+	l.hw.Store(d.watermarks.Offsets[l.tp])
+	return d.recovery.Offsets[l.tp], d.starts.Offsets[l.tp]
 }
 
 // loadEpochs reads the leader epochs; known is false when there are none that make sense.
@@ -179,8 +184,10 @@ func (l *Log) loadEpochs() (known bool, err error) {
 }
 
 // recoverSegments finds the end of the log. After a clean stop that takes a look at the last
-// segment's headers; else every batch from the recovery point on is checked, the log ends at the
-// first that is not whole, and later segments are dropped.
+// segment's headers; else every batch from the recovery point on is checked, and the log ends at the
+// first that is not whole. It ends at a hole between segments too, which is what unsynced bytes leave
+// that a power cut took, but for those that a compaction made: it had synced what it compacted. What
+// follows the end is dropped, or set aside where a compaction may have been at work after all.
 func (l *Log) recoverSegments(segs []*segmentFile, point int64, clean bool) (changed bool, err error) {
 	from := len(segs) - 1
 	if !clean {
@@ -188,29 +195,9 @@ func (l *Log) recoverSegments(segs []*segmentFile, point int64, clean bool) (cha
 			from-- // down to the segment that took appends then: its index is only sure once it is sealed
 		}
 	}
-	end := segs[from].Base
-	keep := len(segs)
-	for i := from; i < len(segs); i++ {
-		s := segs[i]
-		if i > from && s.Base != end {
-			keep = i // a hole, or the leftover of a log that was cut
-			break
-		}
-		before := s.Size()
-		var err error
-		if end, err = l.recoverSegment(s, point, clean); err != nil {
-			return false, err
-		}
-		if s.Size() != before {
-			changed = true
-			l.dir.logger.Warn("log cut at damaged batch", slog.String("log", l.tp.String()),
-				slog.Int64("segment", s.Base), slog.Int64("bytes", before-s.Size()), slog.Int64("end", end))
-		}
-		if i < len(segs)-1 && i >= from {
-			if err := l.seal(s); err != nil {
-				return false, err
-			}
-		}
+	keep, end, changed, err := l.recoverFrom(segs, from, point, clean)
+	if err != nil {
+		return false, err
 	}
 	if end < point {
 		l.dir.logger.Error("log ends before its recovery point", slog.String("log", l.tp.String()),
@@ -220,15 +207,56 @@ func (l *Log) recoverSegments(segs []*segmentFile, point int64, clean bool) (cha
 	l.segs.Store(&rest)
 	l.end.Store(end)
 	l.active().SetNext(end)
+	aside := !changed && l.config.Load().Compact
 	for _, s := range slices.Backward(segs[keep:]) {
 		changed = true
-		l.dir.logger.Warn("segment beyond the end of the log dropped", slog.String("log", l.tp.String()),
-			slog.Int64("segment", s.Base), slog.Int64("end", end))
-		if err := l.drop(s, l.config.Load().FileDeleteDelayMs); err != nil {
+		if err := l.dropBeyond(s, end, aside); err != nil {
 			return false, err
 		}
 	}
 	return changed, nil
+}
+
+// recoverFrom recovers the segments from one on, up to the one where the log ends, and returns how
+// many are to stay.
+func (l *Log) recoverFrom(segs []*segmentFile, from int, point int64, clean bool) (keep int, end int64, changed bool, err error) {
+	l.dir.points.Lock()
+	cleaned := l.dir.cleaned.Offsets[l.tp]
+	l.dir.points.Unlock()
+	end = segs[from].Base
+	for i, s := range segs[from:] {
+		if i > 0 && s.Base != end && (changed || s.Base > cleaned) {
+			return from + i, end, changed, nil
+		}
+		before := s.Size()
+		if end, err = l.recoverSegment(s, point, clean); err != nil {
+			return 0, 0, false, err
+		}
+		if s.Size() != before {
+			changed = true
+			l.dir.logger.Warn("log cut at damaged batch", slog.String("log", l.tp.String()),
+				slog.Int64("segment", s.Base), slog.Int64("bytes", before-s.Size()), slog.Int64("end", end))
+		}
+		if from+i < len(segs)-1 {
+			if err := l.seal(s); err != nil {
+				return 0, 0, false, err
+			}
+		}
+	}
+	return len(segs), end, changed, nil
+}
+
+// dropBeyond takes a segment out of the log that lies beyond its end.
+func (l *Log) dropBeyond(s *segmentFile, end int64, aside bool) error {
+	logger := l.dir.logger.With(slog.String("log", l.tp.String()), slog.Int64("segment", s.Base), slog.Int64("end", end))
+	if !aside {
+		logger.Warn("segment beyond the end of the log dropped")
+		return l.drop(s, l.config.Load().FileDeleteDelayMs)
+	}
+	logger.Error("segment beyond a hole of a compacted log set aside", slog.String("file", s.Prefix+segment.LogSuffix+layout.StraySuffix))
+	l.newFiles = true
+	defer s.Retire()
+	return s.Rename(layout.StraySuffix)
 }
 
 // recoverSegment completes the indexes of one segment, cuts off what is damaged and returns the

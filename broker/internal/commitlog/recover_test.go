@@ -98,6 +98,63 @@ func TestTheLogEndsAtTheFirstBadBatchAndLaterSegmentsGo(t *testing.T) {
 	}
 }
 
+// TestHolesThatACompactionLeftAreNoDamage: Kafka's leaves no batch behind for the end of a segment.
+func TestHolesThatACompactionLeftAreNoDamage(t *testing.T) {
+	c := Config{SegmentBytes: 700, FileDeleteDelayMs: 1, Compact: true}
+	beyond := dataDir + "/a-0/00000000000000000008" + segment.LogSuffix
+	for _, row := range []struct {
+		name    string
+		compact bool
+		cleaned int64 // what the checkpoint says
+		damage  bool
+		end     int64
+		kept    string // where the segment beyond the hole is, and stays
+	}{
+		{"below the cleaner's offset", true, 8, false, 20, beyond},
+		{"below the cleaner's offset, with a policy of today", false, 8, false, 20, beyond},
+		{"above it", true, 4, false, 7, beyond + layout.StraySuffix},
+		{"in a log that is not compacted", false, 0, false, 7, ""},
+		{"below the cleaner's offset, behind damage", true, 8, true, 7, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			disk := written(t, 20, c)
+			rewrite(t, disk, dataDir+"/a-0/00000000000000000004"+segment.LogSuffix, func(b []byte) []byte {
+				for at := 0; ; {
+					one, _, err := record.Split(b[at:])
+					if err != nil {
+						t.Fatal(err)
+					}
+					if one.BaseOffset() == 7 {
+						if row.damage {
+							at += 20
+						}
+						return b[:at]
+					}
+					at += len(one)
+				}
+			})
+			if err := env.WriteFileAtomic(disk, dataDir+"/"+layout.CleanerFile, layout.EncodeOffsets(map[layout.TP]int64{{Topic: "a"}: row.cleaned})); err != nil {
+				t.Fatal(err)
+			}
+			c := c
+			c.Compact = row.compact
+			for start := range 2 {
+				d := openDir(t, disk, DirOptions{})
+				f := &tally{}
+				l := openLog(t, d, "a", c, f)
+				d.removeTrash(true)
+				if l.EndOffset() != row.end || f.next != row.end || f.wrong != "" {
+					t.Fatalf("start %d: the log ends at %d, the follower at %d %s", start, l.EndOffset(), f.next, f.wrong)
+				}
+				disk, _ = disk.Crash(env.KeepAll, 0)
+				if _, err := disk.Stat(row.kept); row.kept != "" && err != nil {
+					t.Fatalf("start %d: %v", start, err)
+				}
+			}
+		})
+	}
+}
+
 func TestABadIndexIsBuiltAgain(t *testing.T) {
 	for name, change := range map[string]func([]byte) []byte{
 		"missing":        nil,

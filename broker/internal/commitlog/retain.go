@@ -184,6 +184,7 @@ func (l *Log) cut(offset int64) error {
 	}
 	l.segs.Store(&rest)
 	l.end.Store(end)
+	l.rested = -1
 	l.synced.Store(min(l.synced.Load(), end))
 	l.point.Store(min(l.point.Load(), end))
 	l.start.Store(min(l.start.Load(), end))

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/checkpoint"
 	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/internal/env"
@@ -113,13 +114,13 @@ func (d *Dir) Checkpoint() error {
 	for l, at := range candidates {
 		offsets[l.tp] = at
 	}
-	if err := d.recovery.write(d.env.FS, offsets); err != nil {
+	if err := d.recovery.Write(d.env.FS, offsets); err != nil {
 		return d.refuse("write recovery points", err)
 	}
 	for l, at := range candidates {
 		l.point.Store(at)
 	}
-	err := errors.Join(d.writeStarts(), d.writeWatermarks(), d.cleaned.write(d.env.FS, d.present(d.cleaned)))
+	err := errors.Join(d.writeStarts(), d.writeWatermarks(), d.cleaned.Write(d.env.FS, d.present(d.cleaned)))
 	if err == nil {
 		clear(d.gone)
 	}
@@ -128,8 +129,8 @@ func (d *Dir) Checkpoint() error {
 
 // present returns what a checkpoint holds of partitions that were not deleted. The caller holds
 // points.
-func (d *Dir) present(c *checkpoint) map[layout.TP]int64 {
-	offsets := maps.Clone(c.disk)
+func (d *Dir) present(c *checkpoint.File) map[layout.TP]int64 {
+	offsets := maps.Clone(c.Offsets)
 	for t := range d.gone {
 		delete(offsets, t)
 	}
@@ -171,10 +172,10 @@ func (l *Log) saveEpochs() error {
 // lowerPoint makes a lower recovery point durable, before what is beyond it is cut off. The caller
 // holds points.
 func (d *Dir) lowerPoint(l *Log, to int64) error {
-	if at, told := d.recovery.disk[l.tp]; told && at > to {
-		offsets := maps.Clone(d.recovery.disk)
+	if at, told := d.recovery.Offsets[l.tp]; told && at > to {
+		offsets := maps.Clone(d.recovery.Offsets)
 		offsets[l.tp] = to
-		if err := d.recovery.write(d.env.FS, offsets); err != nil {
+		if err := d.recovery.Write(d.env.FS, offsets); err != nil {
 			return d.refuse("write recovery points", err)
 		}
 	}
@@ -187,10 +188,10 @@ func (d *Dir) forgetPoints(t layout.TP) error {
 	d.points.Lock()
 	defer d.points.Unlock()
 	delete(d.gone, t)
-	for _, c := range []*checkpoint{d.recovery, d.starts, d.watermarks, d.cleaned} {
-		offsets := maps.Clone(c.disk)
+	for _, c := range []*checkpoint.File{d.recovery, d.starts, d.watermarks, d.cleaned} {
+		offsets := maps.Clone(c.Offsets)
 		delete(offsets, t)
-		if err := c.write(d.env.FS, offsets); err != nil {
+		if err := c.Write(d.env.FS, offsets); err != nil {
 			return d.refuse("write checkpoint", err)
 		}
 	}
@@ -208,7 +209,7 @@ func (d *Dir) writeStarts() error {
 			offsets[l.tp] = start
 		}
 	}
-	if err := d.starts.write(d.env.FS, offsets); err != nil {
+	if err := d.starts.Write(d.env.FS, offsets); err != nil {
 		return d.refuse("write log starts", err)
 	}
 	return nil
@@ -229,7 +230,7 @@ func (d *Dir) writeWatermarks() error {
 	for _, l := range d.openLogs() {
 		offsets[l.tp] = l.hw.Load()
 	}
-	if err := d.watermarks.write(d.env.FS, offsets); err != nil {
+	if err := d.watermarks.Write(d.env.FS, offsets); err != nil {
 		return d.refuse("write high watermarks", err)
 	}
 	return nil
@@ -262,7 +263,8 @@ func (l *Log) Close() error {
 	return err
 }
 
-// finish writes what a clean stop leaves to be synced.
+// finish writes what a clean stop leaves to be synced: nothing for a log that took no appends since
+// the last one.
 func (l *Log) finish() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -270,14 +272,15 @@ func (l *Log) finish() error {
 	if err := s.trimmed(); err != nil {
 		return l.dir.refuse("trim segment", err)
 	}
-	if s.Size() > 0 {
-		s.NoteTime()
+	rested := l.rested == l.end.Load()
+	s.NoteTime()
+	if s.Size() > 0 && (!rested || !s.Flushed()) {
 		l.unsynced = append(l.unsynced, s.Prefix+segment.IndexSuffix, s.Prefix+segment.TimeSuffix)
 	}
 	if err := l.dir.note("write index", s.FlushIndexes()); err != nil {
 		return err
 	}
-	if l.end.Load() == 0 {
+	if rested || l.end.Load() == 0 {
 		return nil
 	}
 	if err := l.writeSnapshot(); err != nil {

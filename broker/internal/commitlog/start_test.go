@@ -39,7 +39,7 @@ func TestDeletedRecordsStayDeletedBeforeTheirSegmentsDo(t *testing.T) {
 	if err := d.Checkpoint(); err != nil {
 		t.Fatal(err)
 	}
-	if len(d.starts.disk) != 0 {
-		t.Errorf("the checkpoint still tells %v", d.starts.disk)
+	if len(d.starts.Offsets) != 0 {
+		t.Errorf("the checkpoint still tells %v", d.starts.Offsets)
 	}
 }

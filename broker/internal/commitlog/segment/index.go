@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ type index struct {
 	count   int    // entries in all
 	tail    []byte // the newest of them
 	flushed int    // entries that the file holds
+	spare   []byte // what the file holds beyond them, since a cut; the next flush ends it
 }
 
 func (x *index) add(entry []byte) {
@@ -52,12 +54,26 @@ func (x *index) unwritten() int {
 	return (x.count - x.flushed) * x.width
 }
 
+// settled tells whether the file holds all entries and no others, be it by what a cut has left. The
+// caller holds mu.
+func (x *index) settled() bool {
+	return bytes.Equal(x.tail[len(x.tail)-(x.count-x.flushed)*x.width:], x.spare)
+}
+
+// complete tells whether a flush has nothing to write.
+func (x *index) complete() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.settled()
+}
+
 // flush writes what the file lacks. It is not called concurrently with add or cut.
 func (x *index) flush() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := (x.count - x.flushed) * x.width
-	if n == 0 {
+	if x.settled() {
+		x.flushed, x.spare = x.count, nil
 		return nil
 	}
 	h, err := x.file.Acquire(true)
@@ -68,7 +84,12 @@ func (x *index) flush() error {
 	if _, err := h.WriteAt(x.tail[len(x.tail)-n:], int64(x.flushed*x.width)); err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
-	x.flushed = x.count
+	if len(x.spare) > n {
+		if err := h.Truncate(int64(x.count * x.width)); err != nil {
+			return fmt.Errorf("cut index: %w", err)
+		}
+	}
+	x.flushed, x.spare = x.count, nil
 	if drop := (len(x.tail) - keepTail) / x.width * x.width; drop > keepTail {
 		x.tail = append([]byte(nil), x.tail[drop:]...)
 	}
@@ -84,7 +105,8 @@ func (x *index) forget() {
 	}
 }
 
-// cut keeps the first n entries, on disk too.
+// cut keeps the first n entries. The file is cut when the next entries are written, or never where
+// they turn out to be those that it holds.
 func (x *index) cut(n int) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -100,8 +122,20 @@ func (x *index) cut(n int) error {
 		return err
 	}
 	defer x.file.Release()
-	if err := h.Truncate(int64(x.flushed * x.width)); err != nil {
+	size, err := h.Size()
+	if err != nil {
 		return fmt.Errorf("cut index: %w", err)
+	}
+	x.spare = nil
+	keep := int64(x.flushed * x.width)
+	if rest := size - keep; rest > 0 && rest <= flushTail {
+		x.spare = make([]byte, rest)
+		return ReadFull(h, x.spare, keep)
+	}
+	if size > keep {
+		if err := h.Truncate(keep); err != nil {
+			return fmt.Errorf("cut index: %w", err)
+		}
 	}
 	return nil
 }
@@ -112,7 +146,7 @@ func (x *index) cut(n int) error {
 func (x *index) load(torn bool, ok func(prev, entry []byte) bool) (sound bool, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.count, x.flushed, x.tail = 0, 0, nil
+	x.count, x.flushed, x.tail, x.spare = 0, 0, nil, nil
 	data, err := env.ReadFile(x.file.pool.fs, x.file.Name())
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil

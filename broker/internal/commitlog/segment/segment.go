@@ -111,6 +111,9 @@ func (s *Segment) Loaded(yes bool) { s.loaded.Store(yes) }
 // Unwritten tells whether so much of the index is only in memory that it should be written.
 func (s *Segment) Unwritten() bool { return s.offsets.unwritten() > flushTail }
 
+// Flushed tells whether the index files hold all entries and no others.
+func (s *Segment) Flushed() bool { return s.offsets.complete() && s.times.complete() }
+
 // Full tells whether an index has reached a size in bytes.
 func (s *Segment) Full(limit int) bool {
 	return s.offsets.len() >= max(1, limit/offsetWidth) || s.times.len() >= max(1, limit/timeWidth)

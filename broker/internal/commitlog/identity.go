@@ -4,49 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path/filepath"
 	"strings"
 
 	"github.com/weirstream/weir/broker/internal/commitlog/layout"
 	"github.com/weirstream/weir/internal/env"
 )
-
-// checkpoint is one of the directory's offset checkpoints: what its file holds. Dir.points guards it.
-type checkpoint struct {
-	path string
-	disk map[layout.TP]int64 // as last read or written
-}
-
-// readCheckpoint loads a checkpoint; a missing file is empty. A file that is no checkpoint gives
-// an error that wraps ErrCorrupt.
-func readCheckpoint(fsys env.FS, path string) (*checkpoint, error) {
-	c := &checkpoint{path: path, disk: map[layout.TP]int64{}}
-	data, err := env.ReadFile(fsys, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
-	}
-	if err != nil {
-		return c, err
-	}
-	offsets, err := layout.ParseOffsets(data)
-	if err == nil {
-		c.disk = offsets
-	}
-	return c, err
-}
-
-// write makes the offsets durable, unless the file holds them already.
-func (c *checkpoint) write(fsys env.FS, offsets map[layout.TP]int64) error {
-	if maps.Equal(c.disk, offsets) {
-		return nil
-	}
-	if err := env.WriteFileAtomic(fsys, c.path, layout.EncodeOffsets(offsets)); err != nil {
-		return err
-	}
-	c.disk = offsets
-	return nil
-}
 
 // readMeta returns fs.ErrNotExist when the directory has no meta.properties, a *FileError when it
 // makes no sense.
