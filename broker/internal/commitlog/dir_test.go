@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/weirstream/weir/broker/internal/commitlog/layout"
+	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/internal/compress"
 	"github.com/weirstream/weir/internal/env"
 )
@@ -369,6 +370,43 @@ func TestTenThousandPartitionsStayWithinTheOpenFiles(t *testing.T) {
 	held.Release()
 	if d.files.Open() > 100 {
 		t.Errorf("%d files open", d.files.Open())
+	}
+}
+
+// TestWhatAFailedRollMeans: a want of descriptors or space passes, anything else is the directory's end.
+func TestWhatAFailedRollMeans(t *testing.T) {
+	for _, row := range []struct {
+		err     error
+		offline bool
+	}{{syscall.EMFILE, false}, {syscall.ENFILE, false}, {syscall.ENOSPC, false}, {syscall.EROFS, true}, {syscall.EIO, true}, {syscall.ENOENT, true}, {syscall.EACCES, true}} {
+		t.Run(row.err.Error(), func(t *testing.T) {
+			fsys := env.NewMemFS()
+			d := openDir(t, fsys, DirOptions{})
+			c := Config{SegmentBytes: 700}
+			l := openLog(t, d, "a", c, nil)
+			fsys.OnOp(func(op env.Op) error {
+				if op.Kind == env.OpCreate && strings.HasSuffix(op.Name, segment.LogSuffix) && !strings.HasSuffix(op.Name, "/00000000000000000000.log") {
+					return &fs.PathError{Op: "open", Path: op.Name, Err: row.err}
+				}
+				return nil
+			})
+			var err error
+			for n := 0; err == nil && n < 100; n++ {
+				_, _, err = l.Append(batchOf(0, 1, strings.Repeat("x", 90)), 0)
+			}
+			if !errors.Is(err, row.err) || errors.Is(err, ErrOffline) != row.offline || (d.Err() != nil) != row.offline {
+				t.Fatalf("append: %v; directory: %v", err, d.Err())
+			}
+			fsys.OnOp(nil)
+			end := l.EndOffset()
+			first, _, err := l.Append(batchOf(0, 1, strings.Repeat("x", 90)), 0)
+			if errors.Is(err, ErrOffline) != row.offline || err == nil && first != end {
+				t.Fatalf("append once it has passed: offset %d, want %d, %v", first, end, err)
+			}
+			if disk, _ := fsys.Crash(env.KeepAll, 0); openLog(t, openDir(t, disk, DirOptions{}), "a", c, nil).EndOffset() != l.EndOffset() {
+				t.Error("a new start finds another end")
+			}
+		})
 	}
 }
 
