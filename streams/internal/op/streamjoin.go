@@ -46,8 +46,7 @@ func (j StreamJoin[K, L, R, O]) Open(e *Env, next Next[K, O]) (left Next[K, L], 
 		return nil, nil, fail(j.Right.Window, processor.Process, err)
 	}
 	p := &pending[K]{
-		env: e, left: j.After, right: j.Before, grace: j.Grace,
-		stream: max(leftRows.Time(), rightRows.Time()), oldest: math.MaxInt64,
+		env: e, left: j.After, right: j.Before, grace: j.Grace, stream: -1, oldest: math.MaxInt64,
 	}
 	if j.Waiting != "" {
 		p.topic = changelog(e.ApplicationID(), j.Waiting)
@@ -97,7 +96,7 @@ func (s *joinSide[K, V, W, O]) process(r processor.Record[K, V]) error {
 
 func (s *joinSide[K, V, W, O]) join(r *processor.Record[K, V]) error {
 	p := s.pending
-	p.stream = max(p.stream, r.Timestamp)
+	p.observe(r.Timestamp)
 	switch {
 	case r.NullKey && (r.NullValue || s.alone == nil):
 		s.env.Drop(NullKey)

@@ -16,9 +16,10 @@ type pending[K any] struct {
 	env         *Env
 	left, right int64 // how long after its time a record of that side can be met
 	grace       int64
-	stream      int64 // largest time of both sides
-	oldest      int64 // where the last look ended, or an older record that came since; MaxInt64 if none waits
-	nextLook    int64 // by the wall clock
+	stream      int64  // largest time of both sides, as of the last commit after a restart
+	mark        string // under which it is part of every commit; "" if nobody waits
+	oldest      int64  // where the last look ended, or an older record that came since; MaxInt64 if none waits
+	nextLook    int64  // by the wall clock
 
 	topic             string                                   // that serdes are told
 	rows              statestore.KeyValue[waiter[K], [][]byte] // nil if nobody waits
@@ -32,9 +33,25 @@ type waiter[K any] struct {
 	key  K
 }
 
+// observe notes the time of a record. Stores cannot tell it after a restart: at
+// least once they are ahead of the records that come again, which would then be
+// too late for a match.
+func (p *pending[K]) observe(at int64) {
+	if at <= p.stream {
+		return
+	}
+	if p.stream = at; p.mark != "" {
+		p.env.Remember(p.mark, at)
+	}
+}
+
 // open opens the store, and looks where those who wait begin.
 func (p *pending[K]) open(store string, key serde.Serde[K]) error {
 	var err error
+	p.mark = store
+	if at, ok := p.env.Remembered(p.mark); ok {
+		p.stream = at
+	}
 	if p.rows, err = OpenKeyValue(p.env, store, serde.Serde[waiter[K]](waiterSerde[K]{key}), serde.Serde[[][]byte](listSerde{})); err != nil {
 		return err
 	}

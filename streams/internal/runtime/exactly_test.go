@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -29,7 +28,8 @@ type vault struct {
 	epoch      int // of the producer that may write
 	generation int // of the group
 	faults     *faults
-	reread     int // rows that were read from changelogs
+	reread     int  // rows that were read from changelogs
+	plain      bool // at least once: there are no units
 }
 
 type row struct {
@@ -174,7 +174,7 @@ func (l *vaultLog) do(before, after string, f func()) error {
 }
 
 func (l *vaultLog) Begin(context.Context) error {
-	if l.epoch > 0 {
+	if l.epoch > 0 || l.plain {
 		return l.faults.step("begin")
 	}
 	return l.do("init", "inited", func() {
@@ -188,6 +188,12 @@ func (l *vaultLog) Begin(context.Context) error {
 
 func (l *vaultLog) Send(o *Outgoing) error {
 	err := l.do("send", "sent", func() {
+		tp := TP{o.Topic, max(0, o.Partition)}
+		m := Message{Key: slices.Clone(o.Key), Value: slices.Clone(o.Value), Timestamp: o.Timestamp, Headers: o.Headers}
+		if l.plain {
+			l.acks[tp] = l.append(tp, m, nil, false)
+			return
+		}
 		if l.epoch != l.vault.epoch {
 			l.failed = fmt.Errorf("%w: fenced", ErrRetry)
 			return
@@ -196,9 +202,8 @@ func (l *vaultLog) Send(o *Outgoing) error {
 			l.unit = &unit{parts: map[TP]bool{}}
 			l.units = append(l.units, l.unit)
 		}
-		tp := TP{o.Topic, max(0, o.Partition)}
 		l.unit.parts[tp] = true
-		l.acks[tp] = l.append(tp, Message{Key: slices.Clone(o.Key), Value: slices.Clone(o.Value), Timestamp: o.Timestamp}, l.unit, false)
+		l.acks[tp] = l.append(tp, m, l.unit, false)
 	})
 	if err == nil {
 		err = l.failed
@@ -396,13 +401,7 @@ func (d faultyDB) Apply(b *statestore.Batch, positions map[string]int64) error {
 
 // promise is an application with two tasks in one worker, which sends every
 // message on and counts it, and is started again whenever it ends with an error.
-type promise struct {
-	t     *testing.T
-	vault *vault
-	disk  *faultyDatabases
-	o     WorkerOptions
-	ran   int
-}
+type promise struct{ *Trial }
 
 func newPromise(t *testing.T, v *vault) *promise {
 	t.Helper()
@@ -410,31 +409,7 @@ func newPromise(t *testing.T, v *vault) *promise {
 	prog.hook = func(h processor.Host, m *Message) error {
 		return h.Send(Outgoing{Topic: "each", Partition: m.Partition, Key: m.Key, Value: strconv.AppendInt(nil, m.Offset, 10)})
 	}
-	p := &promise{t: t, vault: v, disk: &faultyDatabases{faults: v.faults}}
-	p.o = WorkerOptions{
-		ApplicationID: "app", Program: prog, Databases: p.disk, Holdings: NewHoldings(), Setup: &Setup{Layout: NewLayout("app", prog.graph)},
-		CommitInterval: 100 * time.Millisecond, CacheBytes: 1 << 20, Buffered: 10, PollRecords: 7,
-		StopTimeout: 5 * time.Second, OnChange: func() {}, Logger: slog.New(slog.DiscardHandler),
-	}
-	p.o.Dial = func(ctx context.Context, r Rebalancer) (Log, error) {
-		l := &vaultLog{
-			vault: v, mine: map[TP]int64{}, restoring: map[TP]int64{}, paused: map[TP]bool{}, acks: map[TP]int64{}, generation: v.generation,
-		}
-		l.join = func() { r.Assigned(ctx, []TP{{"in", 0}, {"in", 1}}) }
-		return l, nil
-	}
-	return p
-}
-
-// run runs the application until ctx ends.
-func (p *promise) run(ctx context.Context) {
-	for ctx.Err() == nil {
-		p.ran++
-		if err := NewWorker(p.o).Run(ctx); err != nil && !errors.Is(err, errCrash) {
-			p.t.Error(err)
-		}
-		p.vault.faults.heal(false)
-	}
+	return &promise{newTrial(t, prog, v, TP{"in", 0}, TP{"in", 1})}
 }
 
 const rounds, perRound = 8, 5
