@@ -27,6 +27,15 @@ type Broker struct {
 // PID is the broker's process.
 func (b *Broker) PID() int { return b.cmd.Process.Pid }
 
+// memory returns what tells the memory that a broker needs: that of a process, and of Java, which
+// takes memory long before and keeps it long after it needs it, what lives in its heap.
+func (b *Broker) memory(ctx context.Context) func() (int64, error) {
+	if b.Name != kafka {
+		return func() (int64, error) { return residentBytes(b.PID()) }
+	}
+	return func() (int64, error) { return liveHeap(ctx, b.PID()) }
+}
+
 // Stop ends the broker, softly at first, and waits for its end.
 func (b *Broker) Stop() {
 	_ = b.cmd.Process.Signal(syscall.SIGTERM)

@@ -99,7 +99,7 @@ func (f *footprint) measureIdle(ctx context.Context, start func() (*Broker, erro
 	if f.idle, err = residentBytes(b.PID()); err != nil {
 		return err
 	}
-	f.connection, err = perConnection(ctx, b.Addr, b.PID(), idleConnections)
+	f.connection, err = perConnection(ctx, b.Addr, b.memory(ctx), idleConnections)
 	return err
 }
 
@@ -117,7 +117,7 @@ func (f *footprint) measurePartitions(ctx context.Context, start func() (*Broker
 	if isKafka {
 		partitions = kafkaPartitions
 	}
-	f.partition, err = perPartition(ctx, b.Addr, b.PID(), partitions)
+	f.partition, err = perPartition(ctx, b.Addr, b.memory(ctx), partitions)
 	return err
 }
 
@@ -192,8 +192,8 @@ func firstProduce(ctx context.Context, addr, topic string, started time.Time) (t
 
 // perConnection opens n connections, lets each make one request and rest for a
 // while, and returns the memory that one of them costs the broker.
-func perConnection(ctx context.Context, addr string, pid, n int) (int64, error) {
-	before, err := residentBytes(pid)
+func perConnection(ctx context.Context, addr string, memory func() (int64, error), n int) (int64, error) {
+	before, err := memory()
 	if err != nil {
 		return 0, err
 	}
@@ -214,14 +214,14 @@ func perConnection(ctx context.Context, addr string, pid, n int) (int64, error) 
 	if err := pause(ctx, 3*time.Second); err != nil { // read buffers go back after a second
 		return 0, err
 	}
-	after, err := residentBytes(pid)
+	after, err := memory()
 	return (after - before) / int64(n), err
 }
 
 // perPartition creates topics with n partitions together and returns the memory
 // that one of them costs the broker.
-func perPartition(ctx context.Context, addr string, pid, n int) (int64, error) {
-	before, err := residentBytes(pid)
+func perPartition(ctx context.Context, addr string, memory func() (int64, error), n int) (int64, error) {
+	before, err := memory()
 	if err != nil {
 		return 0, err
 	}
@@ -234,6 +234,6 @@ func perPartition(ctx context.Context, addr string, pid, n int) (int64, error) {
 	if err := pause(ctx, time.Second); err != nil {
 		return 0, err
 	}
-	after, err := residentBytes(pid)
+	after, err := memory()
 	return (after - before) / int64(n), err
 }

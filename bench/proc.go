@@ -2,8 +2,11 @@ package bench
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -45,6 +48,20 @@ func residentBytes(pid int) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("/proc/%d/status has no VmRSS", pid)
+}
+
+// liveHeap is how many bytes of a Java process's heap are in use after a collection.
+func liveHeap(ctx context.Context, pid int) (int64, error) {
+	out, err := exec.CommandContext(ctx, "jcmd", strconv.Itoa(pid), "GC.class_histogram").CombinedOutput() //nolint:gosec // a number
+	if err != nil {
+		return 0, fmt.Errorf("jcmd: %w: %s", err, out)
+	}
+	for line := range bytes.Lines(out) {
+		if fields := bytes.Fields(line); len(fields) == 3 && string(fields[0]) == "Total" {
+			return strconv.ParseInt(string(fields[2]), 10, 64)
+		}
+	}
+	return 0, errors.New("jcmd told no total")
 }
 
 // Touch uses that much memory for a moment. A virtual machine's host takes freed

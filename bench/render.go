@@ -16,7 +16,9 @@ func WriteMarkdown(w io.Writer, rows []*Row, svg, reasons string) error {
 	b.WriteString("# Performance\n\nWritten by `weir bench report`: Weir, the null broker (CRC check, append to a fresh file,\n" +
 		"answer) and Apache Kafka 4.3.1 (one KRaft node, 1 GB heap, its defaults) on one machine in one run,\n" +
 		"taking turns, load and broker on the same cores. Absolute figures move with the machine; the ratios\n" +
-		"are the point. CPU is the broker's, user and system. Kafka does not sync in any row. A round counts\n" +
+		"are the point. CPU is the broker's, user and system, or, under Streams, the application's. Kafka does not sync\n" +
+		"in any row. What a connection and a partition cost is resident memory of ours, and live heap after\n" +
+		"a collection of Kafka, which takes its memory before it needs it. A round counts\n" +
 		"at most 1 GiB, of memory that was in use just before and with no dirty pages left, so that it is the\n" +
 		"page cache that is measured and not the kernel's throttling of writers.\n\n")
 	fmt.Fprintf(&b, "Machine: %s.\n\n![Records a second](%s)\n", machine(), svg)

@@ -116,6 +116,9 @@ func (r *StreamsRun) command(ctx context.Context) (*exec.Cmd, error) {
 	if r.Ours {
 		return exec.Command(r.Program, append([]string{"bench", "streams-app"}, arguments...)...), nil //nolint:gosec,noctx // Stop ends it, and waits
 	}
+	if r.Libs == "" {
+		return nil, ErrNoKafka
+	}
 	source := filepath.Join(a.Dir, "StreamsApp.java")
 	if err := os.WriteFile(source, streamsJava, 0o600); err != nil {
 		return nil, err
@@ -123,7 +126,7 @@ func (r *StreamsRun) command(ctx context.Context) (*exec.Cmd, error) {
 	classes := filepath.Join(r.Libs, "*") + string(os.PathListSeparator) + a.Dir
 	compile := exec.CommandContext(ctx, "javac", "-cp", classes, "-d", a.Dir, source) //nolint:gosec // the operator names the jars
 	if out, err := compile.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("%w: %w: %s", ErrNoKafka, err, out)
+		return nil, fmt.Errorf("javac: %w: %s", err, out)
 	}
 	return exec.Command("java", append([]string{"-Xmx1g", "-Dlog4j2.level=WARN", "-cp", classes, "StreamsApp"}, arguments...)...), nil //nolint:gosec,noctx // Stop ends it, and waits
 }
