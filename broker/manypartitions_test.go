@@ -127,7 +127,7 @@ func produceWide(t *testing.T, client *kgo.Client, id [16]byte, partitions int32
 // TestOneAnswerHoldsFewFilesOpen fetches more partitions at once than an answer
 // brings records of: the others come with the next one of the session.
 func TestOneAnswerHoldsFewFilesOpen(t *testing.T) {
-	const partitions, most = 600, 500
+	const partitions, most = 1100, 1000
 	addr, _, _ := start(t, broker.Config{Dir: t.TempDir(), Properties: map[string]string{"weir.durability": "pagecache"}})
 	client := franz(t, addr)
 	made, err := kadm.NewClient(client).CreateTopic(t.Context(), partitions, 1, nil, "wide")

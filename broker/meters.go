@@ -22,10 +22,10 @@ type meters struct {
 	byTopic map[string]*topicMeter
 }
 
-// topicMeter counts what producers bring to a topic, and to all topics together.
+// topicMeter counts what producers bring to a topic and clients fetch of it, and of all topics together.
 type topicMeter struct {
-	bytesIn, messagesIn, failed *telemetry.Meter
-	all                         *topicMeter
+	bytesIn, messagesIn, failed, bytesOut *telemetry.Meter
+	all                                   *topicMeter
 }
 
 func newMeters(r *telemetry.Registry) *meters {
@@ -46,6 +46,7 @@ func newTopicMeter(r *telemetry.Registry, labels telemetry.Labels) topicMeter {
 		bytesIn:    r.Meter(name("bytesin"), "Bytes that producers appended.", labels),
 		messagesIn: r.Meter(name("messagesin"), "Records that producers appended.", labels),
 		failed:     r.Meter(name("failedproducerequests"), "Batches of producers that were refused.", labels),
+		bytesOut:   r.Meter(name("bytesout"), "Bytes of batches that clients fetched.", labels),
 	}
 }
 
@@ -69,7 +70,7 @@ func (m *meters) forget(name string) {
 	defer m.mu.Unlock()
 	if t, ok := m.byTopic[name]; ok {
 		delete(m.byTopic, name)
-		for _, meter := range []*telemetry.Meter{t.bytesIn, t.messagesIn, t.failed} {
+		for _, meter := range []*telemetry.Meter{t.bytesIn, t.messagesIn, t.failed, t.bytesOut} {
 			m.registry.Drop(meter)
 		}
 	}
@@ -87,6 +88,13 @@ func (t *topicMeter) Appended(bytes, records int) {
 func (t *topicMeter) Refused() {
 	for ; t != nil; t = t.all {
 		t.failed.Mark(1)
+	}
+}
+
+// Fetched counts a range of batches.
+func (t *topicMeter) Fetched(bytes int) {
+	for ; t != nil; t = t.all {
+		t.bytesOut.Mark(int64(bytes))
 	}
 }
 
@@ -140,7 +148,6 @@ type requestMeter struct {
 // connections are the figures of the server. Its methods run on the hot path.
 type connections struct {
 	byKey   []requestMeter // by API key
-	fetched *telemetry.Meter
 	opened  *telemetry.Meter
 	closed  *telemetry.Meter
 	mu      sync.Mutex // guards refused
@@ -150,7 +157,6 @@ type connections struct {
 
 func newConnections(r *telemetry.Registry, keys []int16) *connections {
 	c := &connections{r: r, refused: map[server.Reason]*telemetry.Meter{}}
-	c.fetched = r.Meter("kafka_server_brokertopicmetrics_all_bytesout", "Bytes of answers to fetches.", nil)
 	c.opened = r.Meter("kafka_server_socket_server_metrics_connection_creation", "Connections accepted.", nil)
 	c.closed = r.Meter("kafka_server_socket_server_metrics_connection_close", "Connections ended.", nil)
 	for _, key := range keys {
@@ -180,9 +186,6 @@ func (c *connections) Received(key int16, _ int) { c.byKey[key].requests.Mark(1)
 func (c *connections) Answered(key int16, bytes int, took time.Duration) {
 	c.byKey[key].bytes.Mark(int64(bytes))
 	c.byKey[key].took.Observe(took)
-	if key == int16(kmsg.Fetch) {
-		c.fetched.Mark(int64(bytes))
-	}
 }
 
 // Refused counts a connection that the server closed by itself.

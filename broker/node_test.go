@@ -253,6 +253,10 @@ func TestOperatorsSeeReadinessAndKafkasMeters(t *testing.T) {
 	if err := client.ProduceSync(t.Context(), &kgo.Record{Topic: "metered", Value: []byte("x")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
+	consumer := franz(t, addr, kgo.ConsumeTopics("metered"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if n := consumer.PollFetches(t.Context()).NumRecords(); n != 1 {
+		t.Fatalf("%d records fetched", n)
+	}
 	if got := get(t, admin+"/readyz"); got != "ok\n" {
 		t.Errorf("/readyz: %q", got)
 	}
@@ -260,6 +264,8 @@ func TestOperatorsSeeReadinessAndKafkasMeters(t *testing.T) {
 	for _, want := range []string{
 		`kafka_server_brokertopicmetrics_messagesin_total{topic="metered"} 1`,
 		`kafka_server_brokertopicmetrics_messagesin_rate{topic="metered",window="1m"}`,
+		`kafka_server_brokertopicmetrics_bytesout_total{topic="metered"} 69`,
+		`kafka_server_brokertopicmetrics_all_bytesout_total 69`,
 		`kafka_network_requestmetrics_requests_total{request="Produce"} 1`,
 		`kafka_controller_kafkacontroller_globaltopiccount 1`,
 	} {

@@ -3,7 +3,9 @@ package conformance
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,18 +30,24 @@ type pvuv struct {
 	cmd  *exec.Cmd
 }
 
-const viewLines = 6000
-
-// accessLog writes lines of an access log: 300 a minute, of few pages and many
-// visitors.
+// accessLog writes lines of an access log: those of the file ACCESS_LOG, or 300 a minute, of few pages
+// and many visitors.
 func accessLog(t *testing.T, name string) string {
 	t.Helper()
-	rng := rand.New(rand.NewPCG(11, 12))
 	var text bytes.Buffer
-	at := time.Date(2015, 5, 17, 10, 5, 0, 0, time.UTC)
-	for i := range viewLines {
-		fmt.Fprintf(&text, "10.0.%d.%d - - [%s] \"GET /page%d HTTP/1.1\" 200 %d\n", rng.IntN(4), rng.IntN(200),
-			at.Add(time.Duration(i)*200*time.Millisecond).Format("02/Jan/2006:15:04:05 -0700"), rng.IntN(60), rng.IntN(9999))
+	if given := os.Getenv("ACCESS_LOG"); given != "" {
+		lines, err := os.ReadFile(given)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text.Write(lines)
+	} else {
+		rng := rand.New(rand.NewPCG(11, 12))
+		at := time.Date(2015, 5, 17, 10, 5, 0, 0, time.UTC)
+		for i := range 6000 {
+			fmt.Fprintf(&text, "10.0.%d.%d - - [%s] \"GET /page%d HTTP/1.1\" 200 %d\n", rng.IntN(4), rng.IntN(200),
+				at.Add(time.Duration(i)*200*time.Millisecond).Format("02/Jan/2006:15:04:05 -0700"), rng.IntN(60), rng.IntN(9999))
+		}
 	}
 	fmt.Fprintf(&text, "a line of %s that counts for nothing\n", name)
 	path := filepath.Join(t.TempDir(), "access.log")
@@ -121,6 +129,34 @@ func committed(t *testing.T, adm *kadm.Client) (n int64) {
 	return n
 }
 
+// changelogs tells how many bytes of changelog topics the broker has taken and served since it started.
+func changelogs(t *testing.T, admin string) (taken, served int) {
+	t.Helper()
+	answer, err := http.Get("http://" + admin + "/metrics") //nolint:noctx // a test's own broker
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range changelogBytes.FindAllStringSubmatch(string(text), -1) {
+		n, err := strconv.ParseFloat(m[2], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m[1] == "in" {
+			taken += int(n)
+		} else {
+			served += int(n)
+		}
+	}
+	return taken, served
+}
+
+var changelogBytes = regexp.MustCompile(`kafka_server_brokertopicmetrics_bytes(in|out)_total\{topic="[^"]*-changelog"\} (\S+)`)
+
 // difference names the first line that is not as wanted.
 func difference(want, got string) string {
 	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
@@ -142,7 +178,8 @@ func TestPageViewsOverKills(t *testing.T) {
 		kills = 4
 	}
 	bin := buildPVUV(t)
-	b := newBroker(t)
+	admin := freeAddr(t)
+	b := newBroker(t, "--set", "weir.admin.listener="+admin)
 	undisturbed := newPVUV(t, bin, b.addr, "undisturbed")
 	undisturbed.start(0)
 	want := undisturbed.wait()
@@ -150,7 +187,9 @@ func TestPageViewsOverKills(t *testing.T) {
 		t.Fatalf("an undisturbed run read %d records back and wrote %d bytes", n, len(want))
 	}
 	adm := kadm.NewClient(b.client(quickRetries()))
+	all := committed(t, adm)
 	reread, state := 0, 0
+	taken, served := 0, 0 // bytes of changelogs, by brokers that are gone
 	for seed := range 2 * kills {
 		p := newPVUV(t, bin, b.addr, fmt.Sprintf("run %d", seed))
 		rng := rand.New(rand.NewPCG(uint64(seed), 9))
@@ -161,12 +200,14 @@ func TestPageViewsOverKills(t *testing.T) {
 		what := "the application"
 		if seed%2 == 1 {
 			what = "the broker"
+			in, out := changelogs(t, admin)
+			taken, served = taken+in, served+out
 			b.kill()
 			b.start()
 		} else if err := p.cmd.Process.Kill(); err != nil {
 			t.Fatalf("seed %d: the run was over before its kill: %v", seed, err)
 		}
-		if done := committed(t, adm) - before; done >= 3*viewLines {
+		if done := committed(t, adm) - before; done >= all {
 			t.Errorf("seed %d: all %d was committed before the kill", seed, done)
 		} else {
 			state += int(done)
@@ -183,5 +224,11 @@ func TestPageViewsOverKills(t *testing.T) {
 	if reread*20 > state {
 		t.Errorf("%d records of state were read back, of %d that were counted before the kills", reread, state)
 	}
-	t.Logf("%d kills, %d records of state read back, %d counted before the kills", 2*kills, reread, state)
+	in, out := changelogs(t, admin)
+	taken, served = taken+in, served+out
+	if taken == 0 || served*20 > taken {
+		t.Errorf("the broker served %d bytes of changelogs, and took %d", served, taken)
+	}
+	t.Logf("%d kills, %d records of state read back, %d counted before the kills; %d bytes of changelogs served, %d taken",
+		2*kills, reread, state, served, taken)
 }

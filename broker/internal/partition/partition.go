@@ -72,12 +72,14 @@ func (c *Config) maxDecompressed() int {
 type Meter interface {
 	Appended(bytes, records int)
 	Refused()
+	Fetched(bytes int)
 }
 
 type noMeter struct{}
 
 func (noMeter) Appended(int, int) {}
 func (noMeter) Refused()          {}
+func (noMeter) Fetched(int)       {}
 
 // Faults are bugs to plant: with one of them set the crash tests must fail.
 type Faults struct {

@@ -64,6 +64,9 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 	return res, err
 }
 
+// Fetched counts bytes of Range that go to a client.
+func (p *Partition) Fetched(bytes int) { p.meter.Fetched(bytes) }
+
 // abortedIn returns the aborted transactions that have batches in a range, which begins with an offset
 // and ends before limit. Where there are any, the range is walked for its last offset.
 func (p *Partition) abortedIn(from, limit int64, in commitlog.Range) ([]commitlog.AbortedTxn, error) {

@@ -38,6 +38,8 @@ func (m *meter) Appended(_, n int) {
 	m.records += n
 }
 
+func (m *meter) Fetched(int) {}
+
 func (m *meter) Refused() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -170,6 +170,7 @@ func (f *fetch) readAll(n *finder) (bytes int) {
 		}
 		if part.Len() > 0 {
 			ranges++
+			p.Fetched(part.Len())
 		}
 		bytes += part.Len()
 		a.answers[i] = fetchsession.Answer{
