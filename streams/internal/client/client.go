@@ -52,10 +52,11 @@ type Worker struct {
 	kgoLog   logger
 	polled   polled
 	tracked  map[string]bool
-	sender   *sender   // over cl; with transactions over another client, nil before Begin
-	open     bool      // a transaction has begun
-	implicit bool      // offsets need not be announced to the transaction
-	restore  *restorer // nil while nothing restores
+	sender   *sender       // over cl; with transactions over another client, nil before Begin
+	open     bool          // a transaction has begun
+	implicit bool          // offsets need not be announced to the transaction
+	restore  *restorer     // nil while nothing restores
+	dialled  chan struct{} // closed once cl and reader are there: the group begins before
 }
 
 // rebalanceTimeout is how long a member may take to give up its tasks, the
@@ -72,7 +73,7 @@ func Dial(ctx context.Context, o Options, r runtime.Rebalancer) (*Worker, error)
 	ctx, kill := context.WithCancel(context.WithoutCancel(ctx))
 	w := &Worker{
 		o: o, kill: kill, log: o.Logger, kgoLog: newLogger(ctx, o.Logger),
-		tracked: map[string]bool{},
+		tracked: map[string]bool{}, dialled: make(chan struct{}),
 	}
 	for _, topic := range o.Changelogs {
 		w.tracked[topic] = true
@@ -84,6 +85,7 @@ func Dial(ctx context.Context, o Options, r runtime.Rebalancer) (*Worker, error)
 	}
 	w.cl = cl
 	w.reader = &reader{adm: kadm.NewClient(cl), group: o.Group}
+	close(w.dialled)
 	w.polled.committed = w.transactional()
 	if !w.transactional() {
 		w.sender = newSender(cl, w.tracked)
@@ -241,6 +243,7 @@ const endsWait = 5 * time.Second
 
 // ends asks for the ends of changelogs while the group waits.
 func (w *Worker) ends(tps []runtime.TP) (map[runtime.TP]int64, error) {
+	<-w.dialled
 	ctx, cancel := context.WithTimeout(w.cl.Context(), endsWait)
 	defer cancel()
 	return w.Ends(ctx, tps)

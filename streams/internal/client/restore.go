@@ -27,6 +27,7 @@ func newRestorer(ctx context.Context, o *Options, suffix string) (*restorer, err
 		kgo.ClientID(o.ClientID + suffix),
 		kgo.WithLogger(newLogger(ctx, o.Logger)),
 		kgo.KeepControlRecords(),
+		kgo.FetchMaxWait(fetchWait), // a restore that begins waits for the fetch of copies that have nothing new
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 	}
 	if o.TransactionalID != "" {

@@ -15,6 +15,11 @@
 // made again; exactly once, the log's commit is a transaction over outputs,
 // changelogs and offsets, so a crash has either all of them or none. Nothing of a
 // unit is in a database before it is committed, so no crash makes one unusable.
+//
+// A worker keeps copies of tasks that run elsewhere too: a slot that reads the
+// changelogs into a database of the same kind, and never processes. When the group
+// assigns the task here, the copy becomes the task, and its position is where the
+// restore goes on.
 package runtime
 
 import (
