@@ -2,56 +2,40 @@ package group
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/cockroachdb/datadriven"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weirstream/weir/broker/internal/machine"
 	"github.com/weirstream/weir/broker/internal/machine/field"
+	"github.com/weirstream/weir/broker/internal/machine/machinetest"
 )
 
 // host is the simplest host of a machine: it commits at once, has a clock that stands until it is told
 // to move, and writes down what everybody is answered.
 type host struct {
-	t       *testing.T
+	*machinetest.Host
 	m       *Machine
-	now     time.Time
-	log     []machine.Record
-	timers  map[machine.TimerKey]time.Time
-	token   machine.Token
-	who     map[machine.Token]string
 	ids     map[string]string // member ids by who has them
 	random  int
-	out     strings.Builder
-	dropped int // records that the log command has shown
 	slow    bool
 	pending int
-	sends   []machine.Send
 	markers map[int]machine.Marker // by their place in the log
 }
 
 func newHost(t *testing.T, o Options) *host {
-	return &host{
-		t: t, m: New(o), now: time.Unix(1_700_000_000, 0).UTC(), timers: make(map[machine.TimerKey]time.Time),
-		who: make(map[machine.Token]string), ids: make(map[string]string), markers: make(map[int]machine.Marker),
-	}
+	h := &host{m: New(o), ids: make(map[string]string), markers: make(map[int]machine.Marker)}
+	h.Host = machinetest.NewHost(t, h.decide)
+	return h
 }
 
 // do decides on an event of somebody.
 func (h *host) do(who string, event any) {
-	h.token++
-	h.who[h.token] = who
-	token := h.token
+	token := h.Asks(who)
 	h.decide(machine.Input{Token: token, Event: event})
-	if _, ok := h.who[token]; ok {
-		fmt.Fprintf(&h.out, "%s: waits\n", who)
+	if h.Waits(token) {
 		h.remember(who, token)
 	}
 }
@@ -68,84 +52,52 @@ func (h *host) remember(who string, token machine.Token) {
 }
 
 func (h *host) decide(in machine.Input) {
-	fx := h.m.Decide(h.now, in)
+	fx := h.m.Decide(h.Now, in)
 	for _, r := range fx.Records {
 		if err := h.m.Replay(r); err != nil {
-			h.t.Fatal(err)
+			h.T.Fatal(err)
 		}
-		h.log = append(h.log, r)
+		h.Log = append(h.Log, r)
 		if h.pending++; !h.slow {
 			h.m.Commit(1)
 			h.pending--
 		}
 	}
-	for _, timer := range fx.Timers {
-		if delete(h.timers, timer.Key); !timer.At.IsZero() {
-			h.timers[timer.Key] = timer.At
-		}
-	}
+	h.Arm(fx.Timers)
 	for _, s := range fx.Sends {
-		h.sends = append(h.sends, s)
+		h.Sends = append(h.Sends, s)
 		ask := s.Request.(*JoinTransaction)
 		how := "verify"
 		if ask.Add {
 			how = "add"
 		}
-		fmt.Fprintf(&h.out, "ask: %s %s of %s producer=%d epoch=%d\n", how, ask.Group, ask.TransactionalID, ask.ProducerID, ask.ProducerEpoch)
+		fmt.Fprintf(&h.Out, "ask: %s %s of %s producer=%d epoch=%d\n", how, ask.Group, ask.TransactionalID, ask.ProducerID, ask.ProducerEpoch)
 	}
 	for _, r := range fx.Replies {
-		who, ok := h.who[r.Token]
-		if !ok {
-			h.t.Fatalf("token %d answered twice", r.Token)
-		}
-		delete(h.who, r.Token)
-		fmt.Fprintf(&h.out, "%s: %s\n", who, h.show(who, r))
-	}
-}
-
-// advance moves the clock and fires what runs out, in order.
-func (h *host) advance(d time.Duration) {
-	end := h.now.Add(d)
-	for {
-		var next machine.TimerKey
-		var at time.Time
-		for key, when := range h.timers {
-			if at.IsZero() || when.Before(at) || when.Equal(at) && key.ID < next.ID {
-				next, at = key, when
-			}
-		}
-		if at.IsZero() || at.After(end) {
-			h.now = end
-			return
-		}
-		if at.After(h.now) {
-			h.now = at
-		}
-		delete(h.timers, next)
-		h.decide(machine.Input{Event: machine.Fired{Key: next}})
+		who := h.Answered(r.Token)
+		fmt.Fprintf(&h.Out, "%s: %s\n", who, h.show(who, r))
 	}
 }
 
 // reload gives the log to an empty machine, as another broker would.
 func (h *host) reload() {
 	h.m = New(h.m.options)
-	for i, r := range h.log {
+	for i, r := range h.Log {
 		if m, ok := h.markers[i]; ok {
 			h.m.ReplayMarker(m)
 		} else if err := h.m.Replay(r); err != nil {
-			h.t.Fatal(err)
+			h.T.Fatal(err)
 		}
 		h.m.Commit(1)
 	}
-	clear(h.timers)
-	clear(h.who)
+	h.Forget()
 	h.decide(machine.Input{Event: machine.Loaded{}})
 }
 
 func (h *host) show(who string, r machine.Reply) string {
 	var b strings.Builder
 	if r.Err != nil {
-		b.WriteString(code(r.Err))
+		b.WriteString(machinetest.Code(r.Err))
 	}
 	switch v := r.Value.(type) {
 	case Joined:
@@ -171,7 +123,7 @@ func (h *host) show(who string, r machine.Reply) string {
 		fmt.Fprintf(&b, "synced %s/%s assignment=%q", v.ProtocolType, v.Protocol, v.Assignment)
 	case []error:
 		for i, err := range v {
-			fmt.Fprintf(&b, "%s%s", strings.Repeat(" ", min(i, 1)), code(err))
+			fmt.Fprintf(&b, "%s%s", strings.Repeat(" ", min(i, 1)), machinetest.Code(err))
 		}
 	case []FetchedTopic:
 		b.WriteString(showOffsets(v))
@@ -207,7 +159,7 @@ func showOffsets(topics []FetchedTopic) string {
 				s += fmt.Sprintf(" metadata of %d", len(p.Metadata))
 			}
 			if p.Err != nil {
-				s += " " + code(p.Err)
+				s += " " + machinetest.Code(p.Err)
 			}
 			parts = append(parts, s)
 		}
@@ -218,47 +170,37 @@ func showOffsets(topics []FetchedTopic) string {
 	return strings.Join(parts, ", ")
 }
 
-func code(err error) string {
-	if err == nil {
-		return "ok"
-	}
-	if k, ok := errors.AsType[*kerr.Error](err); ok {
-		return k.Message
-	}
-	return err.Error()
-}
-
 // showLog prints what was appended since it was last shown.
 func (h *host) showLog() {
-	for i, r := range h.log[h.dropped:] {
-		if m, ok := h.markers[h.dropped+i]; ok {
-			fmt.Fprintf(&h.out, "log: marker producer=%d commit=%t\n", m.ProducerID, m.Commit)
+	for i, r := range h.Log[h.Shown:] {
+		if m, ok := h.markers[h.Shown+i]; ok {
+			fmt.Fprintf(&h.Out, "log: marker producer=%d commit=%t\n", m.ProducerID, m.Commit)
 			continue
 		}
 		p, err := parse(r)
 		switch {
 		case err != nil:
-			h.t.Fatal(err)
+			h.T.Fatal(err)
 		case p.kind == keyOffset && p.offset == nil:
-			fmt.Fprintf(&h.out, "log: offset %s %s/%d tombstone\n", p.key.group, p.key.topic, p.key.partition)
+			fmt.Fprintf(&h.Out, "log: offset %s %s/%d tombstone\n", p.key.group, p.key.topic, p.key.partition)
 		case p.kind == keyOffset:
-			fmt.Fprintf(&h.out, "log: offset %s %s/%d=%d", p.key.group, p.key.topic, p.key.partition, p.offset.Offset)
+			fmt.Fprintf(&h.Out, "log: offset %s %s/%d=%d", p.key.group, p.key.topic, p.key.partition, p.offset.Offset)
 			if r.Txn != nil {
-				fmt.Fprintf(&h.out, " producer=%d epoch=%d", r.Txn.ProducerID, r.Txn.ProducerEpoch)
+				fmt.Fprintf(&h.Out, " producer=%d epoch=%d", r.Txn.ProducerID, r.Txn.ProducerEpoch)
 			}
-			h.out.WriteString("\n")
+			h.Out.WriteString("\n")
 		case p.metadata == nil:
-			fmt.Fprintf(&h.out, "log: group %s tombstone\n", p.key.group)
+			fmt.Fprintf(&h.Out, "log: group %s tombstone\n", p.key.group)
 		default:
 			d := p.metadata
-			fmt.Fprintf(&h.out, "log: group %s generation=%d protocol=%s/%s leader=%s members=[", p.key.group, d.Generation, d.ProtocolType, text(d.Protocol), text(d.Leader))
+			fmt.Fprintf(&h.Out, "log: group %s generation=%d protocol=%s/%s leader=%s members=[", p.key.group, d.Generation, d.ProtocolType, text(d.Protocol), text(d.Leader))
 			for i, m := range d.Members {
-				fmt.Fprintf(&h.out, "%s%s:%q", strings.Repeat(" ", min(i, 1)), m.ID, m.Assignment)
+				fmt.Fprintf(&h.Out, "%s%s:%q", strings.Repeat(" ", min(i, 1)), m.ID, m.Assignment)
 			}
-			h.out.WriteString("]\n")
+			h.Out.WriteString("]\n")
 		}
 	}
-	h.dropped = len(h.log)
+	h.Shown = len(h.Log)
 }
 
 // subscription is the metadata of a consumer that subscribes to topics.
@@ -272,81 +214,33 @@ func subscription(topics ...string) []byte {
 
 // args reads the arguments of a directive.
 type args struct {
+	machinetest.Args
 	h *host
-	d *datadriven.TestData
 }
 
-func (a args) strings(key string) []string {
-	for _, arg := range a.d.CmdArgs {
-		if arg.Key == key {
-			return arg.Vals
-		}
-	}
-	return nil
-}
-
-func (a args) string(key, otherwise string) string {
-	if vals := a.strings(key); len(vals) == 1 {
-		return vals[0]
-	}
-	return otherwise
-}
+func (a args) who() string { return a.Who("client") }
 
 func (a args) pointer(key string) *string {
-	if vals := a.strings(key); len(vals) == 1 {
+	if vals := a.Strings(key); len(vals) == 1 {
 		return &vals[0]
 	}
 	return nil
 }
 
-func (a args) int(key string, otherwise int) int {
-	n := otherwise
-	if s := a.string(key, ""); s != "" {
-		if _, err := fmt.Sscan(s, &n); err != nil {
-			a.d.Fatalf(a.h.t, "%v", err)
-		}
-	}
-	return n
-}
+func (a args) member() string { return a.String("member", a.h.ids[a.who()]) }
 
-func (a args) duration(key string, otherwise time.Duration) time.Duration {
-	s := a.string(key, "")
-	if s == "" {
-		return otherwise
-	}
-	v, err := time.ParseDuration(s)
-	if err != nil {
-		a.d.Fatalf(a.h.t, "%v", err)
-	}
-	return v
-}
-
-func (a args) has(key string) bool {
-	return slices.ContainsFunc(a.d.CmdArgs, func(arg datadriven.CmdArg) bool { return arg.Key == key })
-}
-
-// who is the first argument: whom the directive is about.
-func (a args) who() string {
-	if len(a.d.CmdArgs) == 0 || len(a.d.CmdArgs[0].Vals) > 0 {
-		return "client"
-	}
-	return a.d.CmdArgs[0].Key
-}
-
-func (a args) member() string { return a.string("member", a.h.ids[a.who()]) }
-
-func (a args) group() string { return a.string("group", "g") }
+func (a args) group() string { return a.String("group", "g") }
 
 func (a args) partitions() []TopicPartitions {
-	w := TopicPartitions{Topic: a.string("topic", "t")}
-	for _, p := range append(a.strings("p"), []string{"0"}[min(len(a.strings("p")), 1):]...) {
+	w := TopicPartitions{Topic: a.String("topic", "t")}
+	for _, p := range append(a.Strings("p"), []string{"0"}[min(len(a.Strings("p")), 1):]...) {
 		var n int32
 		if _, err := fmt.Sscan(p, &n); err != nil {
-			a.d.Fatalf(a.h.t, "%v", err)
+			a.D.Fatalf(a.T, "%v", err)
 		}
 		w.Partitions = append(w.Partitions, n)
 	}
-	if id := a.int("id", 0); id != 0 {
+	if id := a.Int("id", 0); id != 0 {
 		w.TopicID[15] = byte(id)
 	}
 	return []TopicPartitions{w}

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weirstream/weir/broker/internal/machine"
+	"github.com/weirstream/weir/broker/internal/machine/machinetest"
 )
 
 // TestTranscripts plays the conversations of testdata. Each file tells what it shows.
@@ -19,16 +20,16 @@ func TestTranscripts(t *testing.T) {
 		h := newHost(t, DefaultOptions())
 		h.decide(machine.Input{Event: machine.Loaded{}})
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
-			h.t = t
-			h.out.Reset()
-			h.run(args{h, d})
-			return h.out.String()
+			h.T = t
+			h.Out.Reset()
+			h.run(args{machinetest.Args{T: t, D: d}, h})
+			return h.Out.String()
 		})
 	})
 }
 
 func (h *host) run(a args) {
-	switch who := a.who(); a.d.Cmd {
+	switch who := a.who(); a.D.Cmd {
 	case "options":
 		h.configure(a)
 	case "join":
@@ -37,19 +38,19 @@ func (h *host) run(a args) {
 	case "sync":
 		h.do(who, a.sync())
 	case "heartbeat":
-		h.do(who, &Heartbeat{Group: a.group(), MemberID: a.member(), InstanceID: a.pointer("static"), Generation: int32(a.int("generation", 1))})
+		h.do(who, &Heartbeat{Group: a.group(), MemberID: a.member(), InstanceID: a.pointer("static"), Generation: int32(a.Int("generation", 1))})
 	case "leave":
 		h.do(who, a.leave())
 	case "commit":
 		h.do(who, a.commit())
 	case "fetch":
-		f := &FetchOffsets{Group: a.group(), All: a.has("all"), RequireStable: a.has("stable"), Topics: a.partitions()}
-		if a.has("decided") {
+		f := &FetchOffsets{Group: a.group(), All: a.Has("all"), RequireStable: a.Has("stable"), Topics: a.partitions()}
+		if a.Has("decided") {
 			h.do("offsets", f)
 			return
 		}
 		v, err := h.m.Query(f)
-		fmt.Fprintf(&h.out, "committed: %s\n", h.show("", machine.Reply{Value: v, Err: err}))
+		fmt.Fprintf(&h.Out, "committed: %s\n", h.show("", machine.Reply{Value: v, Err: err}))
 	case "delete-offsets":
 		h.do(who, &DeleteOffsets{Group: a.group(), Topics: a.partitions()})
 	case "topic-deleted":
@@ -58,7 +59,7 @@ func (h *host) run(a args) {
 	case "describe":
 		h.do("group", &Describe{Group: a.group()})
 	case "list":
-		h.do("groups", &List{States: a.strings("states"), Types: a.strings("types")})
+		h.do("groups", &List{States: a.Strings("states"), Types: a.Strings("types")})
 	case "delete-group":
 		h.do("group", &DeleteGroup{Group: a.group()})
 	case "transaction":
@@ -68,11 +69,7 @@ func (h *host) run(a args) {
 	case "coordinator":
 		h.coordinator(a)
 	case "advance":
-		d, err := time.ParseDuration(a.d.CmdArgs[0].Key)
-		if err != nil {
-			a.d.Fatalf(h.t, "%v", err)
-		}
-		h.advance(d)
+		h.Advance(a.Span())
 	case "slow-commits":
 		h.slow = true
 	case "commit-log":
@@ -83,41 +80,41 @@ func (h *host) run(a args) {
 	case "log":
 		h.showLog()
 	case "timers":
-		for key, at := range h.timers {
+		for key, at := range h.Timers {
 			if key.Kind == timerGroup {
-				fmt.Fprintf(&h.out, "timer of %s in %s\n", key.ID, at.Sub(h.now))
+				fmt.Fprintf(&h.Out, "timer of %s in %s\n", key.ID, at.Sub(h.Now))
 			}
 		}
 	default:
-		a.d.Fatalf(h.t, "no such directive")
+		a.D.Fatalf(h.T, "no such directive")
 	}
 }
 
 func (h *host) configure(a args) {
 	o := &h.m.options
-	o.MaxSize = a.int("max-size", o.MaxSize)
-	o.InitialDelay = a.duration("initial-delay", o.InitialDelay)
-	o.MaxRecordBytes = a.int("max-record", o.MaxRecordBytes)
-	o.MaxCommitBytes = a.int("max-commit", o.MaxCommitBytes)
-	o.MaxPromisedMembers = a.int("max-promised", o.MaxPromisedMembers)
-	o.OffsetsRetention = a.duration("retention", o.OffsetsRetention)
+	o.MaxSize = a.Int("max-size", o.MaxSize)
+	o.InitialDelay = a.Duration("initial-delay", o.InitialDelay)
+	o.MaxRecordBytes = a.Int("max-record", o.MaxRecordBytes)
+	o.MaxCommitBytes = a.Int("max-commit", o.MaxCommitBytes)
+	o.MaxPromisedMembers = a.Int("max-promised", o.MaxPromisedMembers)
+	o.OffsetsRetention = a.Duration("retention", o.OffsetsRetention)
 }
 
 func (a args) join(random int) *Join {
 	e := &Join{
-		Version: int16(a.int("version", 9)), Group: a.group(), MemberID: a.member(), InstanceID: a.pointer("static"),
+		Version: int16(a.Int("version", 9)), Group: a.group(), MemberID: a.member(), InstanceID: a.pointer("static"),
 		ClientID: a.who(), ClientHost: "/127.0.0.1", Random: fmt.Sprint(random),
-		SessionTimeout: a.duration("session", 10*time.Second), RebalanceTimeout: a.duration("rebalance", time.Minute),
-		ProtocolType: a.string("type", "consumer"),
+		SessionTimeout: a.Duration("session", 10*time.Second), RebalanceTimeout: a.Duration("rebalance", time.Minute),
+		ProtocolType: a.String("type", "consumer"),
 	}
-	names := a.strings("protocols")
+	names := a.Strings("protocols")
 	if names == nil {
 		names = []string{"range"}
 	}
 	for _, name := range names {
 		p := kmsg.NewJoinGroupRequestProtocol()
-		p.Name, p.Metadata = name, []byte(a.string("metadata", ""))
-		if topics := a.strings("topics"); topics != nil {
+		p.Name, p.Metadata = name, []byte(a.String("metadata", ""))
+		if topics := a.Strings("topics"); topics != nil {
 			p.Metadata = subscription(topics...)
 		}
 		if name != "none" {
@@ -129,10 +126,10 @@ func (a args) join(random int) *Join {
 
 func (a args) sync() *Sync {
 	e := &Sync{
-		Group: a.group(), MemberID: a.member(), InstanceID: a.pointer("static"), Generation: int32(a.int("generation", 1)),
+		Group: a.group(), MemberID: a.member(), InstanceID: a.pointer("static"), Generation: int32(a.Int("generation", 1)),
 		ProtocolType: a.pointer("type"), Protocol: a.pointer("protocol"),
 	}
-	for _, s := range a.strings("assign") {
+	for _, s := range a.Strings("assign") {
 		who, assignment, _ := strings.Cut(s, ":")
 		r := kmsg.NewSyncGroupRequestGroupAssignment()
 		r.MemberID, r.MemberAssignment = a.h.ids[who], []byte(assignment)
@@ -143,10 +140,10 @@ func (a args) sync() *Sync {
 
 func (a args) leave() *Leave {
 	e := &Leave{Group: a.group()}
-	for _, who := range a.strings("members") {
+	for _, who := range a.Strings("members") {
 		e.Members = append(e.Members, LeavingMember{MemberID: a.h.ids[who]})
 	}
-	for _, instance := range a.strings("instances") {
+	for _, instance := range a.Strings("instances") {
 		e.Members = append(e.Members, LeavingMember{InstanceID: &instance})
 	}
 	if e.Members == nil {
@@ -157,14 +154,14 @@ func (a args) leave() *Leave {
 
 func (a args) commit() *CommitOffsets {
 	e := &CommitOffsets{
-		Version: int16(a.int("version", 9)), Group: a.group(), MemberID: a.member(), InstanceID: a.pointer("static"),
-		Generation: int32(a.int("generation", -1)), Retention: a.duration("retention", -1),
+		Version: int16(a.Int("version", 9)), Group: a.group(), MemberID: a.member(), InstanceID: a.pointer("static"),
+		Generation: int32(a.Int("generation", -1)), Retention: a.Duration("retention", -1),
 	}
 	for _, w := range a.partitions() {
 		for _, p := range w.Partitions {
 			e.Offsets = append(e.Offsets, CommitOffset{
-				Topic: w.Topic, TopicID: w.TopicID, Partition: p, Offset: int64(a.int("offset", 0)),
-				LeaderEpoch: int32(a.int("epoch", -1)), Metadata: strings.Repeat("m", a.int("metadata", 0)),
+				Topic: w.Topic, TopicID: w.TopicID, Partition: p, Offset: int64(a.Int("offset", 0)),
+				LeaderEpoch: int32(a.Int("epoch", -1)), Metadata: strings.Repeat("m", a.Int("metadata", 0)),
 			})
 		}
 	}
@@ -175,15 +172,15 @@ func (a args) commit() *CommitOffsets {
 func (a args) txnCommit() *CommitInTransaction {
 	c := a.commit()
 	return &CommitInTransaction{
-		TransactionalID: a.string("txn", "tx"), ProducerID: int64(a.int("producer", 1)), ProducerEpoch: int16(a.int("pepoch", 0)),
-		Add: a.has("add"), Group: c.Group, MemberID: c.MemberID, InstanceID: c.InstanceID, Generation: c.Generation, Offsets: c.Offsets,
+		TransactionalID: a.String("txn", "tx"), ProducerID: int64(a.Int("producer", 1)), ProducerEpoch: int16(a.Int("pepoch", 0)),
+		Add: a.Has("add"), Group: c.Group, MemberID: c.MemberID, InstanceID: c.InstanceID, Generation: c.Generation, Offsets: c.Offsets,
 	}
 }
 
 // coordinator gives the oldest question to a transaction's coordinator an answer.
 func (h *host) coordinator(a args) {
-	send := h.sends[0]
-	h.sends = h.sends[1:]
+	send := h.Sends[0]
+	h.Sends = h.Sends[1:]
 	h.decide(machine.Input{Event: machine.Answered{Send: send, Err: map[string]error{
 		"yes": nil, "not-part": kerr.TransactionAbortable, "fenced": kerr.ProducerFenced, "loading": kerr.NotCoordinator,
 		"concurrent": kerr.ConcurrentTransactions, "mapping": kerr.InvalidProducerIDMapping,
@@ -192,12 +189,12 @@ func (h *host) coordinator(a args) {
 
 // transaction writes an offset into the open transaction of a producer, or ends that.
 func (h *host) transaction(a args) {
-	id := int64(a.int("producer", 1))
-	if a.has("commit") || a.has("abort") {
-		m := machine.Marker{ProducerID: id, ProducerEpoch: int16(a.int("pepoch", 0)), Commit: a.has("commit")}
+	id := int64(a.Int("producer", 1))
+	if a.Has("commit") || a.Has("abort") {
+		m := machine.Marker{ProducerID: id, ProducerEpoch: int16(a.Int("pepoch", 0)), Commit: a.Has("commit")}
 		h.m.ReplayMarker(m)
-		h.log = append(h.log, machine.Record{Txn: &machine.Txn{ProducerID: id, ProducerEpoch: m.ProducerEpoch}, Value: []byte{byte(len(h.log))}})
-		h.markers[len(h.log)-1] = m
+		h.Log = append(h.Log, machine.Record{Txn: &machine.Txn{ProducerID: id, ProducerEpoch: m.ProducerEpoch}, Value: []byte{byte(len(h.Log))}})
+		h.markers[len(h.Log)-1] = m
 		if h.pending++; !h.slow {
 			h.m.Commit(1)
 			h.pending--
@@ -205,14 +202,14 @@ func (h *host) transaction(a args) {
 		return
 	}
 	w := a.partitions()[0]
-	o := &Offset{Offset: int64(a.int("offset", 0)), LeaderEpoch: -1, ExpireTime: -1, CommitTime: h.now.UnixMilli()}
+	o := &Offset{Offset: int64(a.Int("offset", 0)), LeaderEpoch: -1, ExpireTime: -1, CommitTime: h.Now.UnixMilli()}
 	r := machine.Record{
 		Key: encodeOffsetKey(offsetKey{a.group(), w.Topic, w.Partitions[0]}), Value: encodeOffset(o),
 		Txn: &machine.Txn{ProducerID: id},
 	}
 	if err := h.m.Replay(r); err != nil {
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
-	h.log = append(h.log, r)
+	h.Log = append(h.Log, r)
 	h.m.Commit(1)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 
 	"github.com/weirstream/weir/broker/internal/machine"
+	"github.com/weirstream/weir/broker/internal/machine/machinetest"
 )
 
 // TestTranscripts plays the conversations of testdata. Each file tells what it shows.
@@ -16,38 +17,38 @@ func TestTranscripts(t *testing.T) {
 		h := newHost(t)
 		h.decide(machine.Input{Event: machine.Loaded{}})
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
-			h.t = t
-			h.out.Reset()
-			h.run(args{h, d})
-			return h.out.String()
+			h.T = t
+			h.Out.Reset()
+			h.run(args{machinetest.Args{T: t, D: d}, h})
+			return h.Out.String()
 		})
 	})
 }
 
 func (h *host) run(a args) {
-	switch who := a.who(); a.d.Cmd {
+	switch who := a.who(); a.D.Cmd {
 	case "options":
-		h.m.options.MaxRecordBytes = a.int("max-record", h.m.options.MaxRecordBytes)
+		h.m.options.MaxRecordBytes = a.Int("max-record", h.m.options.MaxRecordBytes)
 	case "init":
-		p := Producer{int64(a.int("producer", noProducer)), int16(a.int("epoch", noEpoch))}
-		if a.has("keep") {
+		p := Producer{int64(a.Int("producer", noProducer)), int16(a.Int("epoch", noEpoch))}
+		if a.Has("keep") {
 			p = a.h.holds[who]
 		}
 		h.do(who, &InitProducer{
-			TransactionalID: a.id(), Timeout: a.duration("timeout", time.Minute),
+			TransactionalID: a.id(), Timeout: a.Duration("timeout", time.Minute),
 			ProducerID: p.ID, ProducerEpoch: p.Epoch, NewProducerID: noProducer,
 		})
 	case "add", "verify":
 		p := a.producer()
 		h.do(who, &AddPartitions{
 			TransactionalID: a.id(), ProducerID: p.ID, ProducerEpoch: p.Epoch, Partitions: a.partitions(),
-			Verify: a.d.Cmd == "verify", Explicit: a.has("v1"),
+			Verify: a.D.Cmd == "verify", Explicit: a.Has("v1"),
 		})
 	case "commit", "abort":
 		p := a.producer()
 		h.do(who, &EndTxn{
-			TransactionalID: a.id(), ProducerID: p.ID, ProducerEpoch: p.Epoch, Commit: a.d.Cmd == "commit",
-			Bump: !a.has("v1"), NewProducerID: noProducer,
+			TransactionalID: a.id(), ProducerID: p.ID, ProducerEpoch: p.Epoch, Commit: a.D.Cmd == "commit",
+			Bump: !a.Has("v1"), NewProducerID: noProducer,
 		})
 	case "describe":
 		h.do(who, &Describe{a.id()})
@@ -56,28 +57,24 @@ func (h *host) run(a args) {
 	case "deliver":
 		h.deliver(a)
 	case "advance":
-		d, err := time.ParseDuration(a.d.CmdArgs[0].Key)
-		if err != nil {
-			a.d.Fatalf(h.t, "%v", err)
-		}
-		h.advance(d)
+		h.Advance(a.Span())
 	case "move":
-		h.move(int32(a.int("epoch", 8)))
+		h.move(int32(a.Int("epoch", 8)))
 	case "log":
 		h.showLog()
 	case "record":
 		h.record(a)
 	default:
-		a.d.Fatalf(h.t, "no such directive")
+		a.D.Fatalf(h.T, "no such directive")
 	}
 }
 
 func (a args) list() *List {
-	e := &List{States: a.strings("states"), Duration: a.duration("longer", -1)}
-	if id := a.int("producer", noProducer); id != noProducer {
+	e := &List{States: a.Strings("states"), Duration: a.Duration("longer", -1)}
+	if id := a.Int("producer", noProducer); id != noProducer {
 		e.ProducerIDs = []int64{int64(id)}
 	}
-	if p := a.string("pattern", ""); p != "" {
+	if p := a.String("pattern", ""); p != "" {
 		e.Pattern = regexp.MustCompile(p)
 	}
 	return e
@@ -86,18 +83,18 @@ func (a args) list() *List {
 // record puts an id into the log as an earlier life left it.
 func (h *host) record(a args) {
 	x := &transaction{
-		producerID: int64(a.int("producer", 1)), previousID: noProducer, nextID: noProducer, epoch: int16(a.int("epoch", 0)),
-		timeout: 60_000, partitions: a.partitions(), updated: h.now.UnixMilli(), started: h.now.UnixMilli(), version: version2,
+		producerID: int64(a.Int("producer", 1)), previousID: noProducer, nextID: noProducer, epoch: int16(a.Int("epoch", 0)),
+		timeout: 60_000, partitions: a.partitions(), updated: h.Now.UnixMilli(), started: h.Now.UnixMilli(), version: version2,
 	}
 	for s := Empty; s <= CompleteAbort; s++ {
-		if s.String() == a.string("state", "Empty") {
+		if s.String() == a.String("state", "Empty") {
 			x.state = s
 		}
 	}
 	r := machine.Record{Key: encodeKey(a.id()), Value: x.encode()}
 	if err := h.m.Replay(r); err != nil {
-		h.t.Fatal(err)
+		h.T.Fatal(err)
 	}
-	h.log = append(h.log, r)
+	h.Log = append(h.Log, r)
 	h.holds[a.who()] = Producer{x.producerID, x.epoch}
 }
