@@ -24,7 +24,7 @@ import (
 //	raw         bytes of an entry
 //	diff        what changed since the last diff
 func TestTranscripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
 		img, index, since := metadata.Empty(), int64(0), metadata.Empty()
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {

@@ -11,9 +11,9 @@ import (
 	"github.com/weirstream/weir/broker/internal/machine/machinetest"
 )
 
-// TestTranscripts plays the conversations of testdata. Each file tells what it shows.
+// TestTranscripts plays the conversations of testdata/transcripts. Each file tells what it shows.
 func TestTranscripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/transcripts", func(t *testing.T, path string) {
 		h := newHost(t)
 		h.decide(machine.Input{Event: machine.Loaded{}})
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
