@@ -127,6 +127,9 @@ func (s *store) Spec() Spec { return s.spec }
 // Dirty implements Store.
 func (s *store) Dirty() bool { return s.pend.first != nil }
 
+// Writes implements Store.
+func (s *store) Writes() uint64 { return s.pend.writes }
+
 // PendingBytes implements Store.
 func (s *store) PendingBytes() int { return s.pend.bytes + s.puts.Size() }
 

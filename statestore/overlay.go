@@ -44,6 +44,7 @@ type overlay struct {
 	first, last *entry // dirty entries, by last write
 	flushed     []*entry
 	bytes       int
+	writes      uint64 // calls of set
 
 	ordered *btree.BTreeG[*entry]
 	fresh   []*entry // not in ordered yet
@@ -78,6 +79,7 @@ func (o *overlay) set(key, row []byte, live bool, at int64, keepOld bool, old fu
 		e.cur = before
 		o.bytes += len(before.row)
 	}
+	o.writes++
 	size := e.size()
 	if !e.dirty {
 		if keepOld {
@@ -144,9 +146,9 @@ func (o *overlay) take(f func(key string, v version)) {
 
 // reset forgets everything.
 func (o *overlay) reset() {
-	changes := o.changes + 1
+	changes, writes := o.changes+1, o.writes
 	*o = newOverlay()
-	o.changes = changes
+	o.changes, o.writes = changes, writes
 }
 
 // keepDirty forgets every entry that is not dirty.

@@ -162,6 +162,9 @@ type Store interface {
 	Flush() error
 	// Dirty says whether there are changes that were not flushed.
 	Dirty() bool
+	// Writes returns how many changes the store has taken since it was opened,
+	// those of Restore not counted.
+	Writes() uint64
 	// Restore takes one record of the changelog as a flushed change. It calls
 	// neither changelog nor listener.
 	Restore(key, value []byte, timestamp int64) error

@@ -31,8 +31,8 @@ type (
 	RestoreStep = app.RestoreStep
 	// TopicPartition names one partition.
 	TopicPartition = app.TopicPartition
-	// ErrorEvent is one record that could not be read or processed: its task,
-	// its place, and the operator, stage and cause.
+	// ErrorEvent is one record that failed: its task, its place, the record itself,
+	// and the operator, stage and cause.
 	ErrorEvent = app.ErrorEvent
 	// Decision is what an error handler answers.
 	Decision = app.Decision
@@ -64,8 +64,10 @@ const (
 
 // The answers of an error handler.
 const (
-	Fail     = app.Fail     // stop the app with the error
-	Continue = app.Continue // log and drop the record
+	Fail       = app.Fail       // stop the app with the error
+	Continue   = app.Continue   // log and drop the record
+	Retry      = app.Retry      // try the record again after a while
+	DeadLetter = app.DeadLetter // write the record to the dead-letter topic and go on
 )
 
 // The steps of a restore.

@@ -10,10 +10,10 @@ import (
 
 // Class returns the type of the error at the end of a chain, which is where it
 // began: "*json.SyntaxError". Where the last one is plain text it is the last that
-// has a type of its own, if one does.
+// has a type of its own, if one does. Of several causes the last one counts.
 func Class(err error) string {
 	class := ""
-	for ; err != nil; err = errors.Unwrap(err) {
+	for ; err != nil; err = cause(err) {
 		name := fmt.Sprintf("%T", err)
 		switch name {
 		case "*errors.errorString", "*errors.joinError", "*fmt.wrapError", "*fmt.wrapErrors":
@@ -24,6 +24,18 @@ func Class(err error) string {
 		class = name
 	}
 	return class
+}
+
+// cause returns what an error wraps, nil for nothing.
+func cause(err error) error {
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
+		causes := many.Unwrap()
+		if len(causes) == 0 {
+			return nil
+		}
+		return causes[len(causes)-1]
+	}
+	return errors.Unwrap(err)
 }
 
 // Fingerprint is a short hash of what failures of one kind share: the class, the

@@ -260,7 +260,8 @@ func TestClassIsWhereTheErrorBegan(t *testing.T) {
 		{errors.New("x"), "*errors.errorString"},
 		{fmt.Errorf("value: %w", fmt.Errorf("json: %w", syntax)), "*json.SyntaxError"},
 		{fmt.Errorf("a: %w", typed{errors.New("x")}), "deadletter.typed"},
-		{fmt.Errorf("a: %w, %w", syntax, syntax), "*fmt.wrapErrors"},
+		{fmt.Errorf("%w: %w", errors.New("bad input"), syntax), "*json.SyntaxError"},
+		{errors.Join(syntax, errors.New("x")), "*errors.joinError"},
 	} {
 		if got := Class(test.err); got != test.want {
 			t.Errorf("%v is a %s, want %s", test.err, got, test.want)

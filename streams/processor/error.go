@@ -20,6 +20,8 @@ const (
 	Process
 	// Serialize is writing the bytes of a record that leaves.
 	Serialize
+	// Produce is sending it: the broker refuses the record.
+	Produce
 )
 
 // String returns the name of the stage.
@@ -31,6 +33,8 @@ func (s Stage) String() string {
 		return "process"
 	case Serialize:
 		return "serialize"
+	case Produce:
+		return "produce"
 	default:
 		return fmt.Sprintf("stage(%d)", int(s))
 	}

@@ -114,6 +114,10 @@ type Host interface {
 	// Send hands one record to the producer. It does not wait for the broker;
 	// the error of an earlier record may come back here or at the next commit.
 	Send(o Outgoing) error
+	// Handle asks the application's error handler about an error that is of no
+	// message, such as one in the flush of a store. It returns nil if the work goes
+	// on without what failed.
+	Handle(err error) error
 	// StreamTime returns the largest timestamp that the task has processed, in
 	// milliseconds, and -1 before the first.
 	StreamTime() int64

@@ -17,6 +17,7 @@ func TestNames(t *testing.T) {
 		"deserialize":    processor.Deserialize,
 		"process":        processor.Process,
 		"serialize":      processor.Serialize,
+		"produce":        processor.Produce,
 		"stage(7)":       processor.Stage(7),
 	} {
 		if got.String() != want {

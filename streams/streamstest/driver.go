@@ -31,7 +31,8 @@ type Driver struct {
 	app        string
 	now        time.Time
 	partitions int32 // of user topics that are written
-	onError    func(*processor.Error)
+	topology   *streams.Topology
+	onError    runtime.ErrorHandler
 	parts      []*part
 	readers    map[string]*part               // by topic, under the name that messages carry
 	private    map[string][]processor.Message // internal topics: all that went there
@@ -50,6 +51,10 @@ type part struct {
 	sub  *graph.Subtopology
 	task *runtime.Task
 	db   statestore.DB
+
+	trials  runtime.Trials
+	offsets []runtime.Offset    // of the last commit
+	waiting []processor.Message // enqueued since
 }
 
 // Option configures a driver.
@@ -68,12 +73,23 @@ func OutputPartitions(n int32) Option { return func(d *Driver) { d.partitions = 
 
 // SkipErrors shows the errors of operators and serdes to seen, drops their
 // records and goes on.
-func SkipErrors(seen func(*processor.Error)) Option { return func(d *Driver) { d.onError = seen } }
+func SkipErrors(seen func(*processor.Error)) Option {
+	return OnError(func(e streams.ErrorEvent) streams.Decision {
+		seen(e.Err)
+		return streams.Continue
+	})
+}
+
+// OnError sets the error handler, as in streams.Config. A record that is to be
+// tried again waits for the wall clock: 100 ms after its first failure, twice as
+// long after each other one, ten times at most. Dead letters are read with
+// [Driver.DeadLetters].
+func OnError(h streams.ErrorHandler) Option { return func(d *Driver) { d.onError = h } }
 
 // New starts a task for each sub-topology.
 func New(t *streams.Topology, opts ...Option) (*Driver, error) {
 	d := &Driver{
-		app: "test", now: time.UnixMilli(0).UTC(), partitions: 1,
+		app: "test", now: time.UnixMilli(0).UTC(), partitions: 1, topology: t,
 		readers: map[string]*part{}, private: map[string][]processor.Message{},
 		offsets: map[string]int64{}, dropped: map[string]int{},
 	}
@@ -94,7 +110,7 @@ func New(t *streams.Topology, opts ...Option) (*Driver, error) {
 		if sub.Global != nil {
 			continue
 		}
-		p := &part{sub: sub}
+		p := &part{sub: sub, trials: runtime.Trials{}}
 		d.parts = append(d.parts, p)
 		for _, topic := range sub.SourceTopics(d.app) {
 			d.readers[topic] = p
@@ -107,41 +123,42 @@ func New(t *streams.Topology, opts ...Option) (*Driver, error) {
 		}
 	}
 	for _, p := range d.parts {
-		if err := d.start(t, p); err != nil {
+		var err error
+		if p.db, err = statestore.Memory().Open(""); err == nil {
+			err = d.start(p)
+		}
+		if err != nil {
 			return nil, errors.Join(err, d.Close())
 		}
 	}
 	return d, nil
 }
 
-func (d *Driver) start(t *streams.Topology, p *part) error {
+// start makes the task of a part and lets it go on after the last commit.
+func (d *Driver) start(p *part) error {
 	var err error
-	if p.db, err = statestore.Memory().Open(""); err != nil {
-		return err
-	}
-	p.task, err = runtime.NewTask(t, processor.TaskID{Subtopology: p.sub.ID}, runtime.TaskOptions{
+	p.task, err = runtime.NewTask(d.topology, processor.TaskID{Subtopology: p.sub.ID}, runtime.TaskOptions{
 		ApplicationID: d.app,
 		Disk:          p.db,
 		Memory:        p.db,
 		Globals:       d.global,
 		Collector:     collector{d},
 		Now:           func() time.Time { return d.now },
-		OnError:       d.decide,
+		ErrorPolicy:   runtime.ErrorPolicy{OnError: d.onError, Retries: 10, Backoff: 100 * time.Millisecond, DeadLetters: d.letters()},
+		Trials:        p.trials,
 		OnDrop:        func(_ runtime.TaskID, reason string) { d.dropped[reason]++ },
 	})
 	if err != nil {
 		return err
 	}
+	for _, o := range p.offsets {
+		p.task.Resume(o, true)
+	}
 	return p.task.Start()
 }
 
-func (d *Driver) decide(e runtime.ErrorEvent) runtime.Decision {
-	if d.onError == nil {
-		return runtime.Fail
-	}
-	d.onError(e.Err)
-	return runtime.Continue
-}
+// letters is the dead-letter topic.
+func (d *Driver) letters() string { return "dlq." + d.app }
 
 // Close closes the tasks and their stores.
 func (d *Driver) Close() error {
@@ -187,10 +204,7 @@ func (d *Driver) update(m processor.Message) error {
 func (d *Driver) AdvanceWallClock(by time.Duration) error {
 	d.now = d.now.Add(by)
 	for _, p := range d.parts {
-		if d.err == nil {
-			d.err = p.task.Punctuate()
-		}
-		d.commit(p)
+		d.run(p, p.task.Punctuate)
 	}
 	return d.settle()
 }
@@ -224,22 +238,69 @@ func (d *Driver) settle() error {
 		m.Partition, m.Offset = 0, d.offsets[m.Topic]
 		d.offsets[m.Topic]++
 		p := d.readers[m.Topic]
-		d.err = p.task.Enqueue(&m)
-		for more := true; more && d.err == nil; {
-			more, d.err = p.task.ProcessNext()
-		}
-		d.commit(p)
+		p.waiting = append(p.waiting, m)
+		d.run(p, func() error { return p.task.Enqueue(&m) })
 	}
 	return d.err
 }
 
-// commit does what a worker does at a commit.
-func (d *Driver) commit(p *part) {
-	if d.err == nil {
-		d.err = p.task.Flush()
-	}
+// run lets the task of a part do something, and processes and commits what it has,
+// record by record, until nothing is left to do now. What has to be tried again after it had effects
+// takes the part back to its last commit.
+func (d *Driver) run(p *part, first func() error) {
 	if d.err != nil {
 		return
+	}
+	committed := d.mark()
+	err := first()
+	for more := true; more && err == nil; {
+		if more, err = p.task.ProcessNext(); err == nil {
+			err = d.commit(p)
+		}
+		if err == nil {
+			committed = d.mark()
+		}
+	}
+	if !errors.Is(err, runtime.ErrRetry) {
+		d.err = err
+		return
+	}
+	d.undo(committed)
+	if d.err = p.task.Close(); d.err == nil {
+		d.err = d.start(p)
+	}
+	for i := 0; i < len(p.waiting) && d.err == nil; i++ {
+		m := p.waiting[i]
+		d.err = p.task.Enqueue(&m)
+	}
+}
+
+// mark is how much was sent at a commit.
+type mark struct {
+	sent, loop int
+	private    map[string]int
+}
+
+func (d *Driver) mark() mark {
+	m := mark{sent: len(d.sent), loop: len(d.loop), private: make(map[string]int, len(d.private))}
+	for topic, sent := range d.private {
+		m.private[topic] = len(sent)
+	}
+	return m
+}
+
+// undo forgets what was sent since.
+func (d *Driver) undo(m mark) {
+	d.sent, d.loop = d.sent[:m.sent], d.loop[:m.loop]
+	for topic, n := range m.private {
+		d.private[topic] = d.private[topic][:n]
+	}
+}
+
+// commit does what a worker does at a commit.
+func (d *Driver) commit(p *part) error {
+	if err := p.task.Flush(); err != nil {
+		return err
 	}
 	acked := map[string]int64{}
 	for i := range p.sub.Stores {
@@ -248,7 +309,12 @@ func (d *Driver) commit(p *part) {
 			acked[topic] = int64(n - 1)
 		}
 	}
-	d.err = p.task.Applied(acked)
+	for _, o := range p.task.Offsets() {
+		p.offsets = slices.DeleteFunc(p.offsets, func(old runtime.Offset) bool { return old.TP == o.TP })
+		p.offsets = append(p.offsets, o)
+		p.waiting = slices.DeleteFunc(p.waiting, func(m processor.Message) bool { return m.Topic == o.Topic && m.Offset < o.Offset })
+	}
+	return p.task.Applied(acked)
 }
 
 // collector is the driver as its tasks see it.

@@ -130,6 +130,7 @@ func (a *App) run(ctx context.Context) (err error) {
 	defer admin.Close()
 	setup, err := runtime.Prepare(ctx, admin, a.config.ApplicationID, a.topology.Graph(), runtime.SetupOptions{
 		Replication: a.config.Replication, Repartition: a.config.RepartitionConfig, Changelog: a.config.ChangelogConfig,
+		DeadLetters: a.errorPolicy().DeadLetters,
 	})
 	if err != nil {
 		return err
@@ -207,7 +208,7 @@ func (a *App) worker(i int, h *home, holdings *runtime.Holdings, setup *runtime.
 		CommitInterval: c.CommitInterval, CacheBytes: max(1, c.CacheBytes/c.Workers),
 		Buffered: c.Buffered, PollRecords: pollRecords, StopTimeout: c.StopTimeout,
 		ResetToEnd: c.ResetToEnd, Leave: c.LeaveOnStop, AcceptableLag: c.AcceptableLag, ProbingInterval: c.ProbingInterval,
-		OnError: c.OnError, OnRestore: c.OnRestore, OnChange: a.poke, Logger: a.log,
+		ErrorPolicy: a.errorPolicy(), OnRestore: c.OnRestore, OnChange: a.poke, Logger: a.log,
 	})
 }
 
@@ -225,6 +226,15 @@ func (a *App) holdings(h *home, setup *runtime.Setup) (*runtime.Holdings, error)
 		}
 	}
 	return holdings, nil
+}
+
+// errorPolicy is what happens to records that fail.
+func (a *App) errorPolicy() runtime.ErrorPolicy {
+	c := &a.config
+	if c.OnError == nil {
+		return runtime.ErrorPolicy{}
+	}
+	return runtime.ErrorPolicy{OnError: c.OnError, Retries: c.Retries, Backoff: c.RetryBackoff, DeadLetters: c.DeadLetterTopic}
 }
 
 // pollRecords is how many records one poll of a worker takes: enough to make

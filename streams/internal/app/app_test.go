@@ -41,13 +41,14 @@ func TestConfigMistakesNameTheirField(t *testing.T) {
 	for field, change := range map[string]func(*Config){
 		"ApplicationID":    func(c *Config) { c.ApplicationID = "" },
 		"ApplicationID \"": func(c *Config) { c.ApplicationID = "a/b" },
+		"DeadLetterTopic":  func(c *Config) { c.DeadLetterTopic = "a/b" },
 		"Brokers":          func(c *Config) { c.Brokers = nil },
 		"TransactionTimeout is 5s": func(c *Config) {
 			c.Guarantee, c.CommitInterval, c.TransactionTimeout = ExactlyOnceV2, 5*time.Second, 5*time.Second
 		},
-		"TransactionTimeout must": func(c *Config) { c.TransactionTimeout = -1 },
-		"Guarantee is unkno":      func(c *Config) { c.Guarantee = 7 },
-		"Workers":                 func(c *Config) { c.Workers = -1 },
+		"StopTimeout, TransactionTimeout, ": func(c *Config) { c.TransactionTimeout = -1 },
+		"Guarantee is unkno":                func(c *Config) { c.Guarantee = 7 },
+		"Workers":                           func(c *Config) { c.Workers = -1 },
 	} {
 		c := good
 		change(&c)

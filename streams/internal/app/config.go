@@ -20,8 +20,8 @@ var ErrConfig = errors.New("bad streams configuration")
 
 // The types of error handlers.
 type (
-	// ErrorEvent is one record that could not be read or processed: its task,
-	// its place, and the operator, stage and cause.
+	// ErrorEvent is one record that failed: its task, its place, the record itself,
+	// and the operator, stage and cause.
 	ErrorEvent = runtime.ErrorEvent
 	// Decision is what an error handler answers.
 	Decision = runtime.Decision
@@ -41,8 +41,10 @@ type (
 
 // The answers of an error handler.
 const (
-	Fail     = runtime.Fail     // stop the app with the error
-	Continue = runtime.Continue // log and drop the record
+	Fail       = runtime.Fail       // stop the app with the error
+	Continue   = runtime.Continue   // log and drop the record
+	Retry      = runtime.Retry      // try the record again after a while
+	DeadLetter = runtime.DeadLetter // write the record to the dead-letter topic and go on
 )
 
 // The steps of a restore.
@@ -134,13 +136,31 @@ type Config struct {
 
 	// Engine keeps persistent stores. Nil is Pebble.
 	Engine statestore.Engine
-	// OnError decides about records that could not be read or processed. Nil
-	// fails. A panic in a lambda comes here too.
+	// OnError decides about records that could not be read, processed, written or
+	// sent. Nil fails. A panic in a lambda comes here too; one in the handler fails.
+	// Of a record that was processed in part when it failed, that part counts,
+	// unless it is tried again.
 	OnError ErrorHandler
 	// OnRestore is told of every restore of a store: where it begins, each batch of
 	// records, and its end or that it was suspended. It is called from the goroutine
 	// of the worker, which waits for it, and must not call methods of the app.
 	OnRestore func(e RestoreEvent)
+	// Retries is how often a record is tried again at most, after which Retry is
+	// the same as Fail. 0 is 10. While a record waits its task stands still and
+	// other tasks go on. A record that had sent or stored something before it failed
+	// takes the worker back to its last commit.
+	Retries int
+	// RetryBackoff is the wait before a record is tried again. It doubles with each
+	// failure, up to 64 times as much. 0 is 100 ms.
+	RetryBackoff time.Duration
+	// DeadLetterTopic is where records go that OnError answers DeadLetter for:
+	// key, value and headers as they came, and behind them headers that say what
+	// failed (KIP-1034, and more under names that begin with "dlq."). A letter counts
+	// when the progress past its record does: exactly once, both are one transaction.
+	// If it cannot be written the app fails. Empty is "dlq." and the application id.
+	// If there is an OnError, a missing topic is created, with as many partitions
+	// as the largest source.
+	DeadLetterTopic string
 	// OnState is told of every change of the app's state, in order, from one
 	// goroutine; while it runs, later changes wait.
 	OnState func(old, now State)
@@ -156,19 +176,19 @@ func (c Config) withDefaults() (Config, error) {
 	bad := func(field, why string) (Config, error) {
 		return Config{}, fmt.Errorf("%w: %s %s", ErrConfig, field, why)
 	}
+	c.DeadLetterTopic = or(c.DeadLetterTopic, "dlq."+c.ApplicationID)
+	if field, why := c.badName(); field != "" {
+		return bad(field, why)
+	}
 	switch {
-	case c.ApplicationID == "":
-		return bad("ApplicationID", "is empty")
-	case graph.Legal(c.ApplicationID) != nil:
-		return bad("ApplicationID", graph.Legal(c.ApplicationID).Error())
 	case len(c.Brokers) == 0:
 		return bad("Brokers", "is empty")
 	case c.Guarantee != AtLeastOnce && c.Guarantee != ExactlyOnceV2:
 		return bad("Guarantee", "is unknown")
 	case c.Workers < 0, c.Standbys < 0, c.Warmups < 0, c.ProbingInterval < 0:
 		return bad("Workers, Standbys, Warmups and ProbingInterval", "must not be negative")
-	case c.Buffered < 0, c.CommitInterval < 0, c.SessionTimeout < 0, c.StopTimeout < 0, c.TransactionTimeout < 0:
-		return bad("Buffered, CommitInterval, SessionTimeout, StopTimeout and TransactionTimeout", "must not be negative")
+	case c.Buffered < 0, c.CommitInterval < 0, c.SessionTimeout < 0, c.StopTimeout < 0, c.TransactionTimeout < 0, c.Retries < 0, c.RetryBackoff < 0:
+		return bad("Buffered, CommitInterval, SessionTimeout, StopTimeout, TransactionTimeout, Retries and RetryBackoff", "must not be negative")
 	}
 	interval := 30 * time.Second
 	if c.Guarantee == ExactlyOnceV2 {
@@ -195,6 +215,8 @@ func (c Config) withDefaults() (Config, error) {
 	c.Warmups = or(c.Warmups, 2)
 	c.StateCleanupDelay = or(c.StateCleanupDelay, 10*time.Minute)
 	c.ProbingInterval = or(c.ProbingInterval, 10*time.Minute)
+	c.Retries = or(c.Retries, 10)
+	c.RetryBackoff = or(c.RetryBackoff, 100*time.Millisecond)
 	c.Replication = or(c.Replication, -1)
 	c.PurgeInterval = or(c.PurgeInterval, 30*time.Second)
 	if c.Engine == nil {
@@ -204,6 +226,21 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c, nil
+}
+
+// badName returns the field that names something in a way that Kafka does not
+// allow, and why.
+func (c *Config) badName() (field, why string) {
+	if c.ApplicationID == "" {
+		return "ApplicationID", "is empty"
+	}
+	if err := graph.Legal(c.ApplicationID); err != nil {
+		return "ApplicationID", err.Error()
+	}
+	if err := graph.Legal(c.DeadLetterTopic); err != nil {
+		return "DeadLetterTopic", err.Error()
+	}
+	return "", ""
 }
 
 func or[T comparable](value, fallback T) T {

@@ -52,8 +52,9 @@ type Worker struct {
 	kgoLog   logger
 	polled   polled
 	tracked  map[string]bool
-	sender   *sender       // over cl; with transactions over another client, nil before Begin
-	open     bool          // a transaction has begun
+	sender   *sender // over cl; with transactions over another client, nil before Begin
+	open     bool    // a transaction has begun
+	refused  refusals
 	implicit bool          // offsets need not be announced to the transaction
 	restore  *restorer     // nil while nothing restores
 	dialled  chan struct{} // closed once cl and reader are there: the group begins before
@@ -88,7 +89,7 @@ func Dial(ctx context.Context, o Options, r runtime.Rebalancer) (*Worker, error)
 	close(w.dialled)
 	w.polled.committed = w.transactional()
 	if !w.transactional() {
-		w.sender = newSender(cl, w.tracked)
+		w.sender = newSender(cl, w.tracked, &w.refused)
 	}
 	return w, nil
 }
@@ -138,6 +139,14 @@ func (w *Worker) options(ctx context.Context, r runtime.Rebalancer) []kgo.Opt {
 // Commit implements runtime.Log. Where nothing was sent, the offsets alone are
 // as good as a transaction: the group fences them just as well.
 func (w *Worker) Commit(ctx context.Context, offsets []runtime.Offset) error {
+	err := w.commit(ctx, offsets)
+	if err == nil {
+		w.refused.forget()
+	}
+	return err
+}
+
+func (w *Worker) commit(ctx context.Context, offsets []runtime.Offset) error {
 	if w.open {
 		return w.commitTxn(offsets) //nolint:contextcheck // an answer that nobody awaits is not known: only Kill ends it
 	}

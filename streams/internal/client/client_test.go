@@ -52,7 +52,7 @@ func TestErrorsThatAreFinal(t *testing.T) {
 }
 
 func TestPartitionerFollowsSend(t *testing.T) {
-	w := &sender{}
+	w := &sender{refused: &refusals{}}
 	part := partitioner("t")
 	pick := func(o runtime.Outgoing) int {
 		r := w.slab.record(&o)

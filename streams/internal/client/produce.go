@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weirstream/weir/streams/internal/runtime"
@@ -20,10 +21,16 @@ type sender struct {
 	acks     map[runtime.TP]*ack
 	slab     slab
 	rotation uint32
+	refused  *refusals // outlive the sender
+	largest  int       // bytes of a record that a batch may have
 }
 
-func newSender(cl *kgo.Client, tracked map[string]bool) *sender {
-	return &sender{cl: cl, tracked: tracked, acks: map[runtime.TP]*ack{}}
+func newSender(cl *kgo.Client, tracked map[string]bool, refused *refusals) *sender {
+	s := &sender{cl: cl, tracked: tracked, acks: map[runtime.TP]*ack{}, refused: refused}
+	if most, ok := cl.OptValue(kgo.ProducerBatchMaxBytes).(int32); ok {
+		s.largest = int(most)
+	}
+	return s
 }
 
 // ack follows what is acknowledged of one partition of a changelog.
@@ -45,11 +52,14 @@ func (w *Worker) Send(o *runtime.Outgoing) error {
 	if err != nil {
 		return err
 	}
-	s.send(o)
-	return nil
+	return s.send(o)
 }
 
-func (s *sender) send(o *runtime.Outgoing) {
+func (s *sender) send(o *runtime.Outgoing) error {
+	if n := size(o); s.largest > 0 && n > s.largest {
+		refused, _ := asRefusal(o.Topic, fmt.Errorf("%w: %d bytes where a batch has at most %d", kerr.MessageTooLarge, n, s.largest))
+		return refused
+	}
 	r := s.slab.record(o)
 	r.Partition = o.Partition
 	if o.Partition < 0 {
@@ -63,7 +73,20 @@ func (s *sender) send(o *runtime.Outgoing) {
 	if s.tracked[o.Topic] {
 		done = s.ack(runtime.TP{Topic: o.Topic, Partition: o.Partition}).done
 	}
+	if s.refused.has(o.Topic) {
+		return s.alone(s.cl.Context(), r, done)
+	}
 	s.cl.Produce(s.cl.Context(), r, done)
+	return nil
+}
+
+// size returns the bytes of a record without what frames it.
+func size(o *runtime.Outgoing) int {
+	n := len(o.Key) + len(o.Value)
+	for i := range o.Headers {
+		n += len(o.Headers[i].Key) + len(o.Headers[i].Value)
+	}
+	return n
 }
 
 // spread returns the number whose remainder is the partition of a record.
@@ -150,6 +173,9 @@ func (s *sender) done(r *kgo.Record, err error) {
 	}
 	if c := chosen(r); c != nil && c.err != nil {
 		err = c.err // the record would fail again
+	} else if _, ok := asRefusal(r.Topic, err); ok {
+		s.refused.add(r.Topic)
+		err = fmt.Errorf("%w: a record to %s was refused, which one shows when they go one by one: %w", runtime.ErrRetry, r.Topic, err)
 	} else {
 		err = classify(fmt.Errorf("send to %s: %w", r.Topic, err))
 	}

@@ -27,7 +27,7 @@ func TestUsersChoosePartitions(t *testing.T) {
 			if got := partitioner("t")(r, 6); got != tc.want {
 				t.Errorf("partition %d, want %d", got, tc.want)
 			}
-			s := newSender(nil, nil)
+			s := &sender{refused: &refusals{}}
 			s.done(r, context.Canceled)
 			if err := s.failed(); tc.fails != "" && (err == nil || !strings.Contains(err.Error(), tc.fails)) {
 				t.Errorf("error %v", err)

@@ -50,7 +50,7 @@ func (w *Worker) newProducer(ctx context.Context) (*sender, error) {
 		cl.Close()
 		return nil, classify(fmt.Errorf("producer %s: %w", w.o.TransactionalID, err))
 	}
-	return newSender(cl, w.tracked), nil
+	return newSender(cl, w.tracked, &w.refused), nil
 }
 
 const (

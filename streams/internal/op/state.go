@@ -98,6 +98,7 @@ func onFlush[K, KR, V any](e *Env, operator string, next Next[KR, Change[V]], ke
 		if !c.HasOld && !c.HasNew {
 			return nil
 		}
+		defer func() { err = e.Handle(err) }()
 		defer e.Guard(&err)
 		e.Enter(operator)
 		return forward(next, key(&c),

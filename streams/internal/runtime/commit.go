@@ -87,6 +87,7 @@ func (t *Task) Applied(acked map[string]int64) error {
 		}
 	}
 	t.touched = false
+	delete(t.o.Trials, nowhere())
 	return nil
 }
 

@@ -69,9 +69,11 @@ type Offset struct {
 // Collector takes the records that leave a task.
 type Collector interface {
 	// Send hands over one record; it copies what it keeps. It may block while
-	// too many records are on their way. An error, of this record or of an
-	// earlier one, makes the next commit fail; it is an [ErrRetry] if making the
-	// records again can help.
+	// too many records are on their way. An [ErrRefused] is about this record
+	// alone: it is not sent, and the unit goes on. Any other error, of this record
+	// or of an earlier one, makes the next commit fail; it is an [ErrRetry] if
+	// making the records again can help. So it is for records that were refused
+	// after Send: when they are made again each is known by itself.
 	Send(o *Outgoing) error
 }
 
@@ -85,25 +87,3 @@ var (
 	// changelogs that exist: it is wiped and restored.
 	ErrStale = errors.New("state does not belong to its changelog")
 )
-
-// Decision is the answer of an [ErrorHandler].
-type Decision int
-
-// The decisions.
-const (
-	Fail     Decision = iota // stop the application, or the worker's tasks
-	Continue                 // drop the record and go on
-)
-
-// ErrorEvent is one record that failed.
-type ErrorEvent struct {
-	Task      TaskID
-	Topic     string
-	Partition int32
-	Offset    int64
-	Err       *processor.Error // operator, stage and cause
-}
-
-// ErrorHandler decides about a record that could not be read or processed. It
-// is called from the goroutine that drives the task.
-type ErrorHandler func(e ErrorEvent) Decision

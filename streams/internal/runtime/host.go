@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -30,8 +31,17 @@ func (t *Task) Global(store string) (processor.GlobalRows, error) { return t.o.G
 
 // Send implements processor.Host.
 func (t *Task) Send(o Outgoing) error {
+	err := t.collect(&o)
+	if errors.Is(err, ErrRefused) {
+		return t.refused(&o, err)
+	}
+	return t.fail(err)
+}
+
+func (t *Task) collect(o *Outgoing) error {
 	t.touched = true
-	return t.fail(t.o.Collector.Send(&o))
+	t.acted++
+	return t.o.Collector.Send(o)
 }
 
 // StreamTime implements processor.Host.
@@ -44,7 +54,10 @@ func (t *Task) Now() time.Time { return t.o.Now() }
 func (t *Task) EmitInterval() time.Duration { return t.o.EmitInterval }
 
 // Remember implements processor.Host.
-func (t *Task) Remember(name string, n int64) { t.marks[name] = n }
+func (t *Task) Remember(name string, n int64) {
+	t.acted++
+	t.marks[name] = n
+}
 
 // Remembered implements processor.Host.
 func (t *Task) Remembered(name string) (int64, bool) {

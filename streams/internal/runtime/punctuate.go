@@ -72,7 +72,8 @@ func (a *agenda) run(now int64) (bool, error) {
 // Schedule implements processor.Host. An interval below a millisecond is one.
 func (t *Task) Schedule(every time.Duration, kind processor.PunctuationType, f func(now int64) error) (cancel func()) {
 	t.schedules++
-	s := &schedule{every: max(1, every.Milliseconds()), seq: t.schedules, call: f}
+	t.acted++
+	s := &schedule{every: max(1, every.Milliseconds()), seq: t.schedules, call: func(now int64) error { return t.Handle(f(now)) }}
 	if kind == processor.WallClock {
 		s.due = t.Now().UnixMilli() + s.every
 		heap.Push(&t.wall, s)

@@ -8,6 +8,7 @@ type queue struct {
 	ring      []processor.Message // length is a power of two
 	head, len int
 	stamped   bool  // the head has the time that its source extracts
+	came      int64 // what it had before
 	next      int64 // offset after the last message that came; -1 before any
 	end       int64 // end of the partition when it was last seen; -1 if never
 	committed int64 // offset of the last commit; -1 without one

@@ -85,6 +85,7 @@ func (w *Worker) Lost(ctx context.Context, tps []TP) {
 
 // add gives a task or a copy its turn.
 func (w *Worker) add(s *slot) {
+	s.trials = Trials{}
 	w.slots[s.id] = s
 	w.order = append(w.order, s)
 	slices.SortFunc(w.order, func(a, b *slot) int { return compareTasks(a.id, b.id) })

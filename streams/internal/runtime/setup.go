@@ -21,6 +21,7 @@ type SetupOptions struct {
 	Replication int16             // -1 is the default of the cluster
 	Repartition map[string]string // topic configuration over the defaults
 	Changelog   map[string]string
+	DeadLetters string // topic; empty for none
 }
 
 // Setup is an application on its cluster.
@@ -69,7 +70,34 @@ func Prepare(ctx context.Context, admin Admin, app string, g *graph.Topology, o 
 		}
 	}
 	s.Work = s.Layout.Work(counts)
+	if err := deadLetters(ctx, admin, counts, o); err != nil {
+		return nil, err
+	}
 	return s, s.globals(ctx, admin, g)
+}
+
+// deadLetters creates the dead-letter topic if it is missing. One that exists is
+// used as it is, but not if its letters would come back as records.
+func deadLetters(ctx context.Context, admin Admin, sources map[string]int32, o SetupOptions) error {
+	if o.DeadLetters == "" {
+		return nil
+	}
+	if _, read := sources[o.DeadLetters]; read {
+		return fmt.Errorf("the topology reads %s, where its dead letters go", o.DeadLetters)
+	}
+	there, err := admin.Topics(ctx, []string{o.DeadLetters})
+	if err != nil {
+		return fmt.Errorf("describe dead-letter topic: %w", err)
+	}
+	if len(there) > 0 {
+		return nil
+	}
+	most := int32(1)
+	for _, n := range sources {
+		most = max(most, n)
+	}
+	_, err = ensure(ctx, admin, []Topic{{Name: o.DeadLetters, Partitions: most, Config: map[string]string{"cleanup.policy": "delete"}}}, o.Replication)
+	return err
 }
 
 // globals finds the partitions of the global tables.

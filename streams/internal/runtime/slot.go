@@ -58,6 +58,7 @@ type slot struct {
 	starts   map[TP]Offset // where its partitions go on
 	restores map[TP]*restore
 	restored int64 // records
+	trials   Trials
 	paused   map[TP]bool
 	idle     time.Time // since when it waits for a partition that has more
 }
@@ -69,7 +70,11 @@ const idleLimit = 5 * time.Second
 // run processes a slice of records. It returns false if there is nothing to
 // process for now.
 func (s *slot) run() (more bool, err error) {
-	for range slice {
+	begun := time.Now()
+	for i := range slice {
+		if i%16 == 15 && time.Since(begun) > turn {
+			return true, nil // a commit may be due
+		}
 		more, err = s.task.ProcessNext()
 		if err != nil {
 			return false, err
@@ -81,7 +86,7 @@ func (s *slot) run() (more bool, err error) {
 			return true, nil
 		}
 	}
-	if more || !s.task.Waiting() {
+	if _, retries := s.task.RetryAt(); more || retries || !s.task.Waiting() {
 		s.idle = time.Time{}
 		return more, nil
 	}
@@ -241,7 +246,7 @@ func (w *Worker) tryOpen(s *slot) error {
 	s.task, err = NewTask(w.o.Program, s.id, TaskOptions{
 		ApplicationID: w.o.ApplicationID, Sources: topics, Disk: s.disk, Memory: s.memory,
 		TopicIDs: w.o.Setup.TopicIDs, Globals: w.o.Globals, Collector: w.kafka, Now: time.Now, Logger: w.log,
-		OnError: w.o.OnError, OnDrop: w.o.OnDrop, EmitInterval: emitInterval, Wait: true,
+		ErrorPolicy: w.o.ErrorPolicy, Trials: s.trials, OnDrop: w.o.OnDrop, EmitInterval: emitInterval, Wait: true,
 	})
 	return err
 }

@@ -226,9 +226,13 @@ func (c changelog) Log(_ string, key, value []byte, timestamp int64) error {
 			timestamp = c.t.Now().UnixMilli()
 		}
 	}
-	return c.t.Send(Outgoing{
+	err := c.t.collect(&Outgoing{
 		Topic: c.s.topic, Partition: c.t.id.Partition, Key: key, Value: value, Timestamp: timestamp,
 	})
+	if err != nil {
+		return c.t.fail(fmt.Errorf("send to %s: %w", c.s.topic, err)) // a store without its changelog is nobody's to decide about
+	}
+	return nil
 }
 
 // watchedDB tells the task of errors, which no error handler may wave through.

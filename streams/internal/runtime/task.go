@@ -25,7 +25,8 @@ type TaskOptions struct {
 	Collector     Collector
 	Now           func() time.Time // the wall clock; nil is one that stands at the epoch
 	Logger        *slog.Logger     // nil discards
-	OnError       ErrorHandler     // nil fails
+	ErrorPolicy                    // nil OnError fails
+	Trials        Trials           // what an earlier life of the task left; nil is none
 	OnDrop        func(id TaskID, reason string)
 	EmitInterval  time.Duration // see [processor.Host]
 	Wait          bool          // do not choose a record while another partition has data that was not fetched yet
@@ -55,6 +56,7 @@ type Task struct {
 	touched   bool             // something happened since the last commit
 	asked     bool             // an operator asked for a commit
 	marks     map[string]int64 // what operators remember
+	acted     uint64           // times that operators sent, remembered or scheduled
 
 	stores    []*storeState // upstream first
 	broken    error         // first error of a database or the collector: never the user's to handle
@@ -72,6 +74,9 @@ func NewTask(p Program, id TaskID, o TaskOptions) (*Task, error) {
 	t := &Task{id: id, o: o, sub: &g.Subtopologies[id.Subtopology], program: p, time: -1, marks: map[string]int64{}}
 	if t.o.Now == nil {
 		t.o.Now = func() time.Time { return time.UnixMilli(0) }
+	}
+	if t.o.Trials == nil {
+		t.o.Trials = Trials{}
 	}
 	if t.o.Logger == nil {
 		t.o.Logger = slog.New(slog.DiscardHandler)
@@ -150,23 +155,40 @@ func (t *Task) Resume(from Offset, committed bool) {
 
 // ProcessNext runs the queued message with the smallest time, and the
 // stream-time punctuations that it makes due. It returns false if there is
-// nothing to run now.
+// nothing to run now. A message that fails stays where it is, for another try or
+// for the next task to find.
 func (t *Task) ProcessNext() (bool, error) {
+	if _, waits := t.RetryAt(); waits {
+		return false, nil
+	}
 	q, err := t.choose()
+	if errors.Is(err, errAgain) {
+		return false, nil
+	}
 	if q == nil || err != nil {
 		return false, err
 	}
 	m := q.first()
+	if t.apart(m) {
+		t.asked = true
+		return false, nil
+	}
 	t.time = max(t.time, m.Timestamp)
 	q.time = max(q.time, m.Timestamp)
-	t.touched = true
 	t.current = m
-	err = t.handled(m, t.operators.Process(m))
+	before := t.acts()
+	err = t.operators.Process(m)
+	again := false
+	if err != nil || t.broken != nil {
+		again, err = t.handled(m, err, t.acts() != before)
+	}
 	t.current = nil
-	q.pop()
-	if err != nil {
+	if again || err != nil {
 		return false, err
 	}
+	t.touched = true
+	t.passed(m)
+	q.pop()
 	t.processed++
 	if len(t.stream) > 0 {
 		_, err = t.stream.run(t.time)
@@ -194,6 +216,9 @@ func (t *Task) choose() (*queue, error) {
 	return best, nil
 }
 
+// errAgain says that a message whose time cannot be told waits for another try.
+var errAgain = errors.New("tried again")
+
 // stamp gives the head of a queue the time of its source, and drops heads
 // whose time cannot be told if the source or the handler says so.
 func (t *Task) stamp(q *queue) error {
@@ -201,47 +226,22 @@ func (t *Task) stamp(q *queue) error {
 		m := q.first()
 		at, err := t.operators.Timestamp(m, q.time)
 		if err == nil {
-			m.Timestamp, q.stamped = at, true
+			q.came, m.Timestamp, q.stamped = m.Timestamp, at, true
 			return nil
 		}
+		again := false
 		if !errors.Is(err, processor.ErrSkip) {
-			if err := t.handled(m, err); err != nil {
+			if again, err = t.handled(m, err, false); err != nil {
 				return err
 			}
 		}
+		if again {
+			return errAgain
+		}
 		t.touched = true
+		t.passed(m)
 		q.pop()
 	}
-	return nil
-}
-
-// handled asks the handler about the failure of a message, and returns the
-// error if the task fails.
-func (t *Task) handled(m *processor.Message, err error) error {
-	if err == nil && t.broken == nil {
-		return nil
-	}
-	if t.broken != nil {
-		return fmt.Errorf("task %s: %w", t.id, t.broken)
-	}
-	cause := (*processor.Error)(nil)
-	if !errors.As(err, &cause) {
-		return fmt.Errorf("task %s: %w", t.id, err)
-	}
-	event := ErrorEvent{Task: t.id, Topic: m.Topic, Partition: m.Partition, Offset: m.Offset, Err: cause}
-	attrs := []any{
-		slog.String("topic", m.Topic), slog.Int("partition", int(m.Partition)), slog.Int64("offset", m.Offset),
-		slog.String("operator", cause.Operator), slog.String("stage", cause.Stage.String()), slog.Any("error", cause.Err),
-	}
-	if t.o.OnError == nil || errors.Is(err, processor.ErrStop) || t.o.OnError(event) != Continue {
-		if cause.Stack != nil {
-			attrs = append(attrs, slog.String("stack", string(cause.Stack)))
-		}
-		t.log.Error("record failed", attrs...)
-		return fmt.Errorf("task %s: %s-%d at offset %d: %w", t.id, m.Topic, m.Partition, m.Offset, err)
-	}
-	t.dropped++
-	t.log.Warn("record dropped", attrs...)
 	return nil
 }
 

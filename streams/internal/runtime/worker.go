@@ -23,8 +23,8 @@ type Databases interface {
 	Wipe(id TaskID) error
 }
 
-// WorkerOptions is what a worker needs. All fields but OnError, OnRestore and
-// OnDrop are required.
+// WorkerOptions is what a worker needs. All fields but OnRestore, OnDrop and those
+// of the policy are required.
 type WorkerOptions struct {
 	Index         int // of the worker in its process
 	ApplicationID string
@@ -46,7 +46,7 @@ type WorkerOptions struct {
 	AcceptableLag   int64         // offsets that a warm-up may lack when it takes over
 	ProbingInterval time.Duration // between two attempts of a warm-up to take over
 
-	OnError   ErrorHandler
+	ErrorPolicy
 	OnRestore func(e RestoreEvent) // nil for nobody; called from the worker, must not call back
 	OnDrop    func(id TaskID, reason string)
 	OnChange  func() // the state of the worker or of a task changed; called from the worker, must not call back
@@ -105,7 +105,7 @@ func (w *Worker) Run(ctx context.Context) error {
 			err = w.rewind(ctx, err)
 		}
 	}
-	return w.stop(context.WithoutCancel(ctx), err)
+	return w.stop(ctx, err)
 }
 
 // dial connects. A rebalance that comes meanwhile waits.
@@ -193,6 +193,9 @@ func (w *Worker) wait() time.Duration {
 		case running:
 			if next, ok := s.task.NextPunctuation(); ok {
 				wait = min(wait, next.Sub(now))
+			}
+			if at, ok := s.task.RetryAt(); ok {
+				wait = min(wait, at.Sub(now))
 			}
 			if s.task.Touched() {
 				wait = min(wait, w.lastCommit.Add(w.o.CommitInterval).Sub(now))
@@ -401,22 +404,25 @@ func (w *Worker) reset(ctx context.Context, wait time.Duration) error {
 	return nil
 }
 
-// stop closes everything: with a last commit if nothing failed.
+// stop closes everything: with a last commit if what was done is whole. If it ends
+// for a failure, its own or that of another worker, it leaves the group.
 func (w *Worker) stop(ctx context.Context, err error) error {
-	ctx, cancel := context.WithTimeout(ctx, w.o.StopTimeout)
+	leave := w.o.Leave || err != nil || ctx.Err() != nil && !errors.Is(context.Cause(ctx), ctx.Err())
+	whole := (*failure)(nil)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.o.StopTimeout)
 	defer cancel()
 	w.mu.Lock()
-	if err == nil {
+	if err == nil || errors.As(err, &whole) && whole.clean {
 		if failed := w.commit(ctx); failed != nil {
 			w.log.Warn("last commit failed", slog.Any("error", failed))
-			err = failed
+			err = errors.Join(err, failed)
 		}
 	}
 	for _, s := range slices.Clone(w.order) {
 		err = errors.Join(err, w.remove(s))
 	}
 	w.mu.Unlock()
-	err = errors.Join(err, w.kafka.Close(ctx, w.o.Leave))
+	err = errors.Join(err, w.kafka.Close(ctx, leave))
 	if err != nil {
 		return fmt.Errorf("worker %d: %w", w.o.Index, err)
 	}
