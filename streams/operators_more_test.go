@@ -3,6 +3,7 @@ package streams_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -162,6 +163,50 @@ func (c *choices) Send(o *processor.Outgoing) error {
 		c.chosen[o.Topic] = o.Choose(c.n)
 	}
 	return nil
+}
+
+// TestHeadersComeThroughTheCache: what a cached table sends has the headers of the
+// last record that changed the row, if it has any.
+func TestHeadersComeThroughTheCache(t *testing.T) {
+	byKey := func(b *builder) *streams.Grouped[string, string] { return streams.GroupByKey(from(b, "in")) }
+	ms := time.Millisecond
+	for name, build := range map[string]func(b *builder){
+		"rows":     func(b *builder) { show(byKey(b).Count(), digits{}) },
+		"windows":  func(b *builder) { frames(byKey(b).WindowedBy(streams.Tumbling(100*ms)).Count(), digits{}) },
+		"sessions": func(b *builder) { frames(byKey(b).WindowedBySession(streams.Sessions(ms)).Count(), digits{}) },
+		"uncached": func(b *builder) { show(byKey(b).Count(streams.NoCache()), digits{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLife(t, build)
+			for i, h := range []string{"a=1", "b=2", "c=3", "a=4", "b="} {
+				key, value, _ := strings.Cut(h, "=")
+				m := processor.Message{Topic: "in", Offset: int64(i), Key: []byte(key), Value: []byte("v"), Timestamp: int64(10 * i)}
+				if name == "sessions" {
+					m.Timestamp = 10 // of the same session, or nothing is merged
+				}
+				if value != "" {
+					m.Headers = []processor.Header{{Key: "h", Value: []byte(value)}}
+				}
+				l.process(t, m)
+				if value != "" {
+					m.Headers[0].Value[0] = 'x' // the bytes are the caller's again
+				}
+			}
+			if err := l.task.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]string{}
+			for _, m := range l.sent {
+				if m.Topic == "out" {
+					got[string(m.Key[:1])] = fmt.Sprint(m.Headers)
+				}
+			}
+			want := map[string]string{"a": "[{h [52]}]", "b": "[]", "c": "[{h [51]}]"}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
 }
 
 // TestProcessValuesKeepsTheKey: no repartition topic follows, and nothing goes on

@@ -50,9 +50,17 @@ func newLife(t *testing.T, build func(b *builder)) *life {
 // Send implements runtime.Collector.
 func (l *life) Send(o *processor.Outgoing) error {
 	l.sent = append(l.sent, processor.Message{
-		Topic: o.Topic, Key: bytes.Clone(o.Key), Value: bytes.Clone(o.Value), Timestamp: o.Timestamp,
+		Topic: o.Topic, Key: bytes.Clone(o.Key), Value: bytes.Clone(o.Value), Timestamp: o.Timestamp, Headers: cloned(o.Headers),
 	})
 	return nil
+}
+
+func cloned(headers []processor.Header) []processor.Header {
+	var own []processor.Header
+	for _, h := range headers {
+		own = append(own, processor.Header{Key: h.Key, Value: bytes.Clone(h.Value)})
+	}
+	return own
 }
 
 // start opens the task as a new process would, and reads on from the commit.

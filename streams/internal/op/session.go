@@ -106,6 +106,7 @@ type SessionRows[K, V any] struct {
 	operator string
 	store    statestore.Session[K, V]
 	cached   bool
+	notes    *noted[K] // nil unless cached
 	next     Next[serde.Windowed[K], Change[V]]
 	closing  *closing[K, V] // nil if every update goes on
 }
@@ -123,7 +124,8 @@ func OpenSessions[K, V any](e *Env, s State[K, V], next Next[serde.Windowed[K], 
 	spec := raw.Spec()
 	t := &SessionRows[K, V]{operator: s.Operator, store: store, cached: spec.Cached, next: next}
 	if spec.Cached {
-		err = store.OnFlush(onFlush(e, s.Operator, next, func(c *statestore.Change[K, V]) serde.Windowed[K] {
+		t.notes = newNoted(e, s, true)
+		err = store.OnFlush(onFlush(e, s.Operator, t.notes, next, func(c *statestore.Change[K, V]) serde.Windowed[K] {
 			return serde.Windowed[K]{Key: c.Key, Start: c.Start, End: c.End}
 		}))
 	}
@@ -155,6 +157,9 @@ func (t *SessionRows[K, V]) due(from, to int64, add func(serde.Windowed[K], row[
 
 func (t *SessionRows[K, V]) put(key K, start, end int64, now, old row[V], h []processor.Header) error {
 	stored, err := t.store.Put(key, start, end, now.value)
+	if err == nil && t.notes != nil && stored {
+		err = t.notes.note(key, start, end, h)
+	}
 	if err != nil || t.closing != nil || t.cached && stored {
 		return fail(t.operator, processor.Process, err)
 	}
@@ -163,6 +168,9 @@ func (t *SessionRows[K, V]) put(key K, start, end int64, now, old row[V], h []pr
 
 func (t *SessionRows[K, V]) remove(key K, start, end int64, old row[V], h []processor.Header) error {
 	err := t.store.Remove(key, start, end)
+	if err == nil && t.notes != nil {
+		err = t.notes.note(key, start, end, h)
+	}
 	if err != nil || t.closing != nil || t.cached {
 		return fail(t.operator, processor.Process, err)
 	}

@@ -91,10 +91,15 @@ func forward[K, V any](next Next[K, Change[V]], key K, now, old row[V], h []proc
 	})
 }
 
-// onFlush forwards the changes that a cached store held back. A row that came
-// and went between two flushes was never seen and is not shown.
-func onFlush[K, KR, V any](e *Env, operator string, next Next[KR, Change[V]], key func(*statestore.Change[K, V]) KR) func(statestore.Change[K, V]) error {
+// onFlush forwards the changes that a cached store held back, with the headers that
+// were noted. A row that came and went between two flushes was never seen and is
+// not shown.
+func onFlush[K, KR, V any](e *Env, operator string, notes *noted[K], next Next[KR, Change[V]], key func(*statestore.Change[K, V]) KR) func(statestore.Change[K, V]) error {
 	return func(c statestore.Change[K, V]) (err error) {
+		headers, err := notes.take(c.Key, c.Start, c.End)
+		if err != nil {
+			return fail(operator, processor.Process, err)
+		}
 		if !c.HasOld && !c.HasNew {
 			return nil
 		}
@@ -102,7 +107,7 @@ func onFlush[K, KR, V any](e *Env, operator string, next Next[KR, Change[V]], ke
 		defer e.Guard(&err)
 		e.Enter(operator)
 		return forward(next, key(&c),
-			row[V]{value: c.New, ok: c.HasNew, at: c.Timestamp}, row[V]{value: c.Old, ok: c.HasOld}, nil)
+			row[V]{value: c.New, ok: c.HasNew, at: c.Timestamp}, row[V]{value: c.Old, ok: c.HasOld}, headers)
 	}
 }
 
@@ -114,6 +119,7 @@ type Rows[K, V any] struct {
 	versions statestore.Versioned[K, V] // nil if not
 	next     Next[K, Change[V]]         // nil if the flush forwards
 	old      bool                       // next wants old values
+	notes    *noted[K]                  // nil unless the flush forwards
 }
 
 // OpenTable opens the store of an operator, once for each task.
@@ -129,8 +135,8 @@ func OpenTable[K, V any](e *Env, s State[K, V], next Next[K, Change[V]]) (*Rows[
 	}
 	t.kv, err = OpenKeyValue(e, s.Store, s.Key, s.Value)
 	if err == nil && raw.Spec().Cached {
-		t.next = nil
-		err = t.kv.OnFlush(onFlush(e, s.Operator, next, func(c *statestore.Change[K, V]) K { return c.Key }))
+		t.next, t.notes = nil, newNoted(e, s, false)
+		err = t.kv.OnFlush(onFlush(e, s.Operator, t.notes, next, func(c *statestore.Change[K, V]) K { return c.Key }))
 	}
 	return t, fail(s.Operator, processor.Process, err)
 }
@@ -165,7 +171,7 @@ func (t *Rows[K, V]) put(key K, now, old row[V], h []processor.Header) error {
 	}
 	stored, err := true, error(nil)
 	if t.versions == nil {
-		err = t.set(key, now)
+		err = t.set(key, now, h)
 	} else {
 		stored, change.Late, err = t.add(key, now)
 	}
@@ -183,7 +189,12 @@ func (t *Rows[K, V]) put(key K, now, old row[V], h []processor.Header) error {
 	})
 }
 
-func (t *Rows[K, V]) set(key K, now row[V]) error {
+func (t *Rows[K, V]) set(key K, now row[V], h []processor.Header) error {
+	if t.notes != nil {
+		if err := t.notes.note(key, 0, 0, h); err != nil {
+			return err
+		}
+	}
 	if !now.ok {
 		return t.kv.DeleteAt(key, now.at)
 	}

@@ -115,6 +115,7 @@ type WindowRows[K, V any] struct {
 	size     int64
 	store    statestore.Window[K, V]
 	cached   bool
+	notes    *noted[K] // nil unless cached
 	next     Next[serde.Windowed[K], Change[V]]
 	closing  *closing[K, V] // nil if every update goes on
 }
@@ -135,7 +136,8 @@ func OpenWindows[K, V any](e *Env, s State[K, V], size int64, inclusive bool, ne
 	spec := raw.Spec()
 	t := &WindowRows[K, V]{operator: s.Operator, size: size, store: store, cached: spec.Cached, next: next}
 	if spec.Cached {
-		err = store.OnFlush(onFlush(e, s.Operator, next, func(c *statestore.Change[K, V]) serde.Windowed[K] {
+		t.notes = newNoted(e, s, false)
+		err = store.OnFlush(onFlush(e, s.Operator, t.notes, next, func(c *statestore.Change[K, V]) serde.Windowed[K] {
 			return t.key(c.Key, c.Start)
 		}))
 	}
@@ -182,6 +184,9 @@ func (t *WindowRows[K, V]) put(key K, start int64, now, old row[V], h []processo
 		stored, err = t.store.Put(key, start, now.value, now.at)
 	} else {
 		err = t.store.Delete(key, start, now.at)
+	}
+	if err == nil && t.notes != nil && stored {
+		err = t.notes.note(key, start, 0, h)
 	}
 	if err != nil || t.closing != nil || t.cached && stored {
 		return fail(t.operator, processor.Process, err)
