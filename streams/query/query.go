@@ -1,7 +1,8 @@
 // Package query reads the stores of a running app from outside its tasks: typed,
 // from any goroutine, changes that are not committed yet included.
 //
-// It sees the tasks that run in this process. Each is read between two records,
+// It sees the tasks that run in this process, and copies of others if the app is
+// that of App.Stale: they show what was committed a moment ago. Each is read between two records,
 // and waits for the reader: rows are collected first and returned then, so a
 // reader may take its time. What belongs to a task that is not ready is an error,
 // not a gap: see [KeyValue.Get].
@@ -16,7 +17,7 @@ import (
 	"github.com/weirstream/weir/streams/serde"
 )
 
-// App is what has stores: a streams.App, or the driver of streamstest.
+// App is what has stores: a streams.App, its Stale, or the driver of streamstest.
 type App interface {
 	// Query calls f for every task here that runs and has the store. If others
 	// have it that do not run yet, it ends with an error that says so.

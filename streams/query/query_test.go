@@ -20,6 +20,11 @@ var (
 	i64 = serde.Int64()
 )
 
+var (
+	_ query.App = (*streams.App)(nil)
+	_ query.App = streams.Stale{}
+)
+
 const (
 	up   = statestore.Ascending
 	down = statestore.Descending
