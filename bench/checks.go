@@ -26,6 +26,13 @@ func throughput(ofNull, ofKafka float64) check {
 	return check{what: "records/s", of: (*Result).PerSecond, show: millions, atLeast: true, null: ofNull, kafka: ofKafka}
 }
 
+// speed is throughput that is held to a figure.
+func speed(atLeast float64) check {
+	c := throughput(0, 0)
+	c.limit = atLeast
+	return c
+}
+
 func cpuPerRecord(ofKafka float64) check {
 	return check{what: "CPU for a record", of: (*Result).CPUPerMillion, show: func(f float64) string { return fmt.Sprintf("%.3f s/M", f) }, kafka: ofKafka}
 }

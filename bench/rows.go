@@ -126,7 +126,7 @@ func streamsRows() []*Row {
 		all = append(all, least, exactly)
 	}
 	slices.SortFunc(all[1:], func(a, b *Row) int { return strings.Compare(a.Name, b.Name) })
-	return all
+	return append(all, restoreRow())
 }
 
 // resultOf is the side of a row that is measured against an earlier one of ours.

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/weirstream/weir/streams"
@@ -12,7 +13,7 @@ import (
 // StreamsApp is one of the measured topologies on Weir's streams, as StreamsApp.java is on Kafka
 // Streams: the same input, the same settings, one worker.
 type StreamsApp struct {
-	Topology  string // map, count, window
+	Topology  string // map, count, window, last
 	Guarantee string // atLeastOnce, exactlyOnce
 	Addr      string // of the broker
 	ID        string // of the application
@@ -43,7 +44,7 @@ func (a StreamsApp) Run(ctx context.Context) error {
 	}
 	app, err := streams.NewApp(topology, streams.Config{
 		ApplicationID: a.ID, Brokers: []string{a.Addr}, StateDir: a.Dir,
-		Guarantee: guarantee, CommitInterval: commit, CacheBytes: 10 << 20,
+		Guarantee: guarantee, CommitInterval: commit, CacheBytes: 10 << 20, OnRestore: tellRestored(os.Stdout),
 	})
 	if err != nil {
 		return err
@@ -54,19 +55,25 @@ func (a StreamsApp) Run(ctx context.Context) error {
 func (a StreamsApp) build() (*streams.Topology, error) {
 	b := streams.NewBuilder()
 	text := serde.String()
-	in := streams.From(b, streamsInput, text, text)
+	input := streamsInput
+	if a.Topology == "last" { // it only restores
+		input = a.ID + "-in"
+	}
+	in := streams.From(b, input, text, text)
 	switch a.Topology {
 	case "map":
 		full := in.Filter(func(_, v string) bool { return v != "" })
 		streams.MapValues(full, func(_, v string) string { return v + "!" }).To(a.output(), text, text)
 	case "count":
 		streams.GroupByKey(in).Count().ToStream().To(a.output(), text, serde.Int64())
+	case "last":
+		streams.GroupByKey(in).Reduce(func(_, v string) string { return v }, streams.Store(lastOf)).ToStream().To(a.output(), text, text)
 	case "window":
 		streams.GroupBy(in, func(_, v string) string { return v[:6] }, text).
 			WindowedBy(streams.Tumbling(time.Minute)).Count().ToStream().
 			To(a.output(), serde.TimeWindowed(text, time.Minute), serde.Int64())
 	default:
-		return nil, fmt.Errorf("no topology %q: want map, count or window", a.Topology)
+		return nil, fmt.Errorf("no topology %q: want map, count, last or window", a.Topology)
 	}
 	return b.Build()
 }
