@@ -230,7 +230,7 @@ func (c Config) withDefaults() (Config, error) {
 
 // badName returns the field that names something in a way that Kafka does not
 // allow, and why.
-func (c *Config) badName() (field, why string) {
+func (c Config) badName() (field, why string) {
 	if c.ApplicationID == "" {
 		return "ApplicationID", "is empty"
 	}

@@ -34,7 +34,7 @@ func TestRefusalsOfOneRecord(t *testing.T) {
 			continue
 		}
 		coded := (interface{ KafkaCode() int16 })(nil)
-		if ok && (!errors.Is(refused, runtime.ErrRefused) || !errors.Is(refused, test.err) || !errors.As(refused, &coded) || kerr.ErrorForCode(coded.KafkaCode()) != test.err) {
+		if ok && (!errors.Is(refused, runtime.ErrRefused) || !errors.Is(refused, test.err) || !errors.As(refused, &coded) || !errors.Is(kerr.ErrorForCode(coded.KafkaCode()), test.err)) {
 			t.Errorf("%v became %v", test.err, refused)
 		}
 	}
