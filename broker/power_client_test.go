@@ -451,14 +451,19 @@ func (c *wireClient) commit(m member, p tp, offset int64) error {
 	})
 }
 
-// committed returns all offsets of a group.
-func (c *wireClient) committed(group string) (offsets map[tp]int64, err error) {
+// committed returns the offsets of a group: of partitions, -1 where there is none, or all that it
+// has. Only who names a partition waits for the transaction that gives it its first offset: as in
+// Kafka, all that a group has are the partitions with an offset.
+func (c *wireClient) committed(group string, of ...tp) (offsets map[tp]int64, err error) {
 	err = eventually(func() error {
 		req := kmsg.NewPtrOffsetFetchRequest()
 		req.SetVersion(8)
 		req.RequireStable = true
 		g := kmsg.NewOffsetFetchRequestGroup()
 		g.Group = group
+		for _, at := range of {
+			g.Topics = append(g.Topics, kmsg.OffsetFetchRequestGroupTopic{Topic: at.topic, Partitions: []int32{at.index}})
+		}
 		req.Groups = append(req.Groups, g)
 		r, err := ask[*kmsg.OffsetFetchResponse](c, req)
 		if err != nil {
