@@ -74,20 +74,21 @@ func mustAppend(t testing.TB, l *Log, batch []byte) (first, last int64) {
 	return first, last
 }
 
-// readAll returns the bytes of the log from an offset to its end, or further if it grows.
+// readAll returns the bytes of the log from an offset to its end, and on to the new end if it grows:
+// what was left to read may have been compacted into what is beyond.
 func readAll(l *Log, from int64) ([]byte, error) {
 	var out []byte
-	for end := l.EndOffset(); from < end; {
+	for from < l.EndOffset() {
 		upTo := l.EndOffset()
 		r, err := l.Read(from, upTo, 1<<20, true)
 		if err != nil {
 			return out, fmt.Errorf("read at %d: %w", from, err)
 		}
 		if r.Len() == 0 && l.EndOffset() > upTo {
-			continue // all that was left to read may have been compacted into what is beyond
+			continue
 		}
 		if r.Len() == 0 {
-			return out, fmt.Errorf("nothing at %d of %d", from, end)
+			return out, fmt.Errorf("nothing at %d of %d", from, upTo)
 		}
 		buf := make([]byte, r.Len())
 		_, err = r.ReadAt(buf, 0)

@@ -282,9 +282,6 @@ func (l *Log) maxTimestamp(segs []*segmentFile) (found TimeOffset, ok bool, err 
 	if in == nil {
 		return found, false, nil
 	}
-	if at >= in.Next() {
-		l.awaitAppend() // it is written, and about to be published
-	}
 	h, err := in.Log.Acquire(false)
 	if err != nil {
 		return found, false, err
@@ -293,6 +290,10 @@ func (l *Log) maxTimestamp(segs []*segmentFile) (found TimeOffset, ok bool, err 
 	sc := in.Headers(h)
 	defer sc.Close()
 	p, ok, err := in.FindOffset(sc, at, in.Size(), interval)
+	if err == nil && !ok {
+		l.awaitAppend() // it is written, and about to be published
+		p, ok, err = in.FindOffset(sc, at, in.Size(), interval)
+	}
 	if err != nil || !ok {
 		return found, false, err
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,15 +24,19 @@ import (
 
 func zero(partition int32) processor.TaskID { return processor.TaskID{Partition: partition} }
 
-// brokenFS fails what its test wants.
+// brokenFS fails what its test wants, and to list while a test says so from elsewhere.
 type brokenFS struct {
 	env.FS
 	list, rename, remove error
+	unlisted             atomic.Bool
 }
 
 func (f *brokenFS) ReadDir(name string) ([]fs.DirEntry, error) {
 	if f.list != nil {
 		return nil, f.list
+	}
+	if f.unlisted.Load() {
+		return nil, fs.ErrInvalid
 	}
 	return f.FS.ReadDir(name)
 }
@@ -230,12 +235,12 @@ func TestAppCleansWhileItRuns(t *testing.T) {
 			t.Errorf("an app that does not run left %s", names())
 		}
 		app.to(Running)
-		files.list = errors.New("boom")
+		files.unlisted.Store(true)
 		time.Sleep(11 * time.Minute)
 		if names() != "0_0 0_1 1_0 3_0" {
 			t.Errorf("without a list it left %s", names())
 		}
-		files.list = nil
+		files.unlisted.Store(false)
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		if names() != "0_1 1_0 3_0" {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -381,10 +382,10 @@ func TestRefusedAtFlush(t *testing.T) {
 // falls in and a rebalance passes.
 func TestRetryLeavesOthersAlone(t *testing.T) {
 	inBubble(t, func(b *bench) {
-		fails := true
+		var works atomic.Bool
 		b.o.ErrorPolicy = ErrorPolicy{OnError: func(ErrorEvent) Decision { return Retry }, Retries: 1000, Backoff: 10 * time.Second}
 		b.prog.hook = func(_ processor.Host, m *Message) error {
-			if m.Partition == 0 && m.Offset == 2 && fails {
+			if m.Partition == 0 && m.Offset == 2 && !works.Load() {
 				return errors.New("not now")
 			}
 			return nil
@@ -407,7 +408,7 @@ func TestRetryLeavesOthersAlone(t *testing.T) {
 		}
 		b.log.revoke(b.t.Context(), false, TP{"in", 1}, TP{"in2", 1}) // returns when the poll takes it
 		synctest.Wait()
-		fails = false
+		works.Store(true)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		if n := b.committed(); n != 6 {
