@@ -131,8 +131,8 @@ func restoreRow() *Row {
 			if err != nil {
 				return nil, err
 			}
-			dir := filepath.Join(s.dir, restoreApp)
-			if err := os.Mkdir(dir, 0o750); err != nil {
+			dir, err := os.MkdirTemp(s.dir, restoreApp)
+			if err != nil {
 				return nil, err
 			}
 			return Restore(ctx, s.report.Program, b.Addr, dir)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -153,9 +154,8 @@ func streamsSide(app StreamsApp, ours bool) side {
 		}
 		app := app
 		app.Addr = b.Addr
-		if !ours {
-			app.ID += "-kafka"
-		}
+		s.topics++
+		app.ID += "-" + strconv.Itoa(s.topics) // nobody's offsets and state are met
 		app.Dir = filepath.Join(s.dir, app.ID)
 		return Streams(ctx, StreamsRun{App: app, Ours: ours, Program: s.report.Program, Libs: s.report.KafkaLibs, Warm: streamsWarm, Records: streamsRecords})
 	}

@@ -169,7 +169,7 @@ func (r *StreamsRun) reach(ctx context.Context, admin *kadm.Client, app *Broker,
 			return progress{}, errors.New("the application ended")
 		case <-ctx.Done():
 			return progress{}, context.Cause(ctx)
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(10 * time.Millisecond):
 		}
 		committed, err := admin.FetchOffsets(ctx, r.App.ID)
 		if err != nil || len(committed) == 0 {
