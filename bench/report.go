@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,10 +16,10 @@ import (
 
 // Report is what a whole comparison needs.
 type Report struct {
-	Program   string // ours: it knows the commands server and bench null
-	KafkaLibs string // a directory of Apache Kafka's jars; "" leaves Kafka out
-	Dir       string // for data; what a run made there is removed after it
-	Only      string // rows whose name contains it; "" is all
+	Program   string   // ours: it knows the commands server and bench null
+	KafkaLibs string   // a directory of Apache Kafka's jars; "" leaves Kafka out
+	Dir       string   // for data; what a run made there is removed after it
+	Only      []string // rows whose name contains one of these; none is all
 	Warm      time.Duration
 	Duration  time.Duration // counted of a round
 	Rounds    int           // of each row, ours, the ceiling and Kafka taking turns
@@ -56,7 +57,7 @@ func (r *Report) Run(ctx context.Context) ([]*Row, error) {
 	defer s.stop()
 	var done []*Row
 	for _, row := range rows() {
-		if !strings.Contains(row.Name, r.Only) {
+		if !r.wants(row.Name) {
 			continue
 		}
 		rounds := max(r.Rounds, 1)
@@ -74,6 +75,10 @@ func (r *Report) Run(ctx context.Context) ([]*Row, error) {
 }
 
 var errNotMeasured = errors.New("the row it is held to was not measured")
+
+func (r *Report) wants(name string) bool {
+	return len(r.Only) == 0 || slices.ContainsFunc(r.Only, func(part string) bool { return strings.Contains(name, part) })
+}
 
 // stage holds the brokers of a run.
 type stage struct {

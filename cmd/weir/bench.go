@@ -122,7 +122,7 @@ func (c *cli) benchReport() *cobra.Command {
 	f.StringVar(&out, "out", "docs", "directory for the page and the chart")
 	f.StringVar(&reasons, "reasons", filepath.Join("bench", "missed.md"), "file that tells why rows are missed, a heading for each")
 	f.StringVar(&r.Dir, "data", "", "directory for data; the system's temporary one")
-	f.StringVar(&r.Only, "only", "", "run only workloads whose name contains this")
+	f.StringSliceVar(&r.Only, "only", nil, "run only workloads whose name contains one of these")
 	f.DurationVar(&r.Warm, "warm", 2*time.Second, "load before a round, and three times that on a new broker")
 	f.DurationVar(&r.Duration, "for", 4*time.Second, "how long a round counts, unless 1 GiB is reached before")
 	f.IntVar(&r.Rounds, "rounds", 3, "how often the brokers take turns in a row")
