@@ -33,7 +33,7 @@ func Compact(ctx context.Context, b *Broker, records int) (*Result, error) {
 	config := map[string]*string{
 		"cleanup.policy": new("delete"), "segment.bytes": new(strconv.Itoa(compactSegment)), "min.cleanable.dirty.ratio": new("0.1"),
 	}
-	if _, err := admin.CreateTopic(ctx, 1, 1, config, compactTopic); err != nil {
+	if err := createTopic(ctx, b.Addr, compactTopic, 1, config); err != nil {
 		return nil, err
 	}
 	filler := []byte(strings.Repeat("x", 100))
@@ -52,8 +52,12 @@ func Compact(ctx context.Context, b *Broker, records int) (*Result, error) {
 	}
 	began := time.Now()
 	compact := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "cleanup.policy", Value: new("compact")}}
-	if changed, err := admin.AlterTopicConfigs(ctx, compact, compactTopic); err != nil || changed[0].Err != nil {
-		return nil, errors.Join(err, changed[0].Err)
+	changed, err := admin.AlterTopicConfigs(ctx, compact, compactTopic)
+	if err != nil {
+		return nil, err
+	}
+	if changed[0].Err != nil {
+		return nil, changed[0].Err
 	}
 	cpu, end, err := untilCompacted(ctx, admin, b.PID(), full)
 	if err != nil {

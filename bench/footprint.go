@@ -84,7 +84,7 @@ func (f *footprint) measureIdle(ctx context.Context, start func() (*Broker, erro
 	if err != nil {
 		return err
 	}
-	err = createTopic(ctx, b.Addr, footprintTopic, 1)
+	err = createTopic(ctx, b.Addr, footprintTopic, 1, nil)
 	b.Stop()
 	if err != nil {
 		return err
@@ -227,7 +227,7 @@ func perPartition(ctx context.Context, addr string, memory func() (int64, error)
 	}
 	for made := 0; made < n; made += 1000 {
 		topic := fmt.Sprintf("many-%d", made)
-		if err := createTopic(ctx, addr, topic, min(n-made, 1000)); err != nil {
+		if err := createTopic(ctx, addr, topic, min(n-made, 1000), nil); err != nil {
 			return 0, fmt.Errorf("%d partitions: %w", made, err)
 		}
 	}

@@ -8,11 +8,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/weirstream/weir/streams"
@@ -33,10 +32,10 @@ const (
 // Restore fills a changelog with records of 100 B and lets an application without state read it back.
 // The time is that from the begin of the first restore of its tasks to the end of the last.
 func Restore(ctx context.Context, program, addr, dir string) (*Result, error) {
-	app := StreamsApp{Topology: "last", Guarantee: exactlyOnce, Addr: addr, ID: restoreApp, Dir: dir}
+	run := StreamsRun{Ours: true, Program: program, App: StreamsApp{Topology: "last", Guarantee: exactlyOnce, Addr: addr, ID: restoreApp, Dir: dir}}
 	changelog := restoreApp + "-" + lastOf + "-changelog"
 	for _, topic := range []string{changelog, restoreApp + "-in"} {
-		if err := createTopic(ctx, addr, topic, restoreParts); err != nil {
+		if err := createTopic(ctx, addr, topic, restoreParts, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -55,21 +54,19 @@ func Restore(ctx context.Context, program, addr, dir string) (*Result, error) {
 	}); err != nil {
 		return nil, err
 	}
-	r, err := app.measureRestore(program)
+	r, err := run.measureRestore(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for _, topic := range []string{changelog, restoreApp + "-in"} {
-		if err := deleteTopic(ctx, addr, topic); err != nil {
-			return nil, err
-		}
-	}
-	return r, nil
+	return r, run.clean(ctx, kadm.NewClient(client))
 }
 
 // measureRestore runs the application until it says what it has restored.
-func (a StreamsApp) measureRestore(program string) (*Result, error) {
-	cmd := exec.Command(program, "bench", "streams-app", a.Topology, a.Guarantee, a.Addr, a.ID, filepath.Join(a.Dir, "state")) //nolint:gosec,noctx // killed below
+func (r *StreamsRun) measureRestore(ctx context.Context) (*Result, error) {
+	cmd, err := r.command(ctx)
+	if err != nil {
+		return nil, err
+	}
 	said, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -84,19 +81,19 @@ func (a StreamsApp) measureRestore(program string) (*Result, error) {
 		_ = cmd.Wait()
 	}()
 	line, err := bufio.NewReader(said).ReadString('\n')
-	r := &Result{Requests: 1}
+	result := &Result{Requests: 1}
 	if err != nil {
 		return nil, fmt.Errorf("the application ended: %w: %s", err, complaint.Bytes())
 	}
-	if _, err := fmt.Sscanf(line, restoredLine, &r.Records, (*int64)(&r.Elapsed)); err != nil {
+	if _, err := fmt.Sscanf(line, restoredLine, &result.Records, (*int64)(&result.Elapsed)); err != nil {
 		return nil, err
 	}
-	r.Bytes = r.Records * 100
-	if r.CPU, err = cpuTime(cmd.Process.Pid); err != nil {
+	result.Bytes = result.Records * 100
+	if result.CPU, err = cpuTime(cmd.Process.Pid); err != nil {
 		return nil, err
 	}
-	r.RSS, err = residentBytes(cmd.Process.Pid)
-	return r, err
+	result.RSS, err = residentBytes(cmd.Process.Pid)
+	return result, err
 }
 
 // restoredLine is how an application tells its records and nanoseconds.

@@ -16,10 +16,11 @@ func prepare(ctx context.Context, l *Load) error {
 	if l.Raw {
 		return nil
 	}
-	return createTopic(ctx, l.Addr, l.Topic, l.Partitions)
+	return createTopic(ctx, l.Addr, l.Topic, l.Partitions, nil)
 }
 
-func createTopic(ctx context.Context, addr, topic string, partitions int) error {
+// createTopic makes a topic anew, with a configuration of its own or none.
+func createTopic(ctx context.Context, addr, topic string, partitions int, config map[string]*string) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
 	if err != nil {
 		return err
@@ -30,7 +31,7 @@ func createTopic(ctx context.Context, addr, topic string, partitions int) error 
 		return err
 	}
 	for { // until the deletion is done and the leaders answer
-		_, err := admin.CreateTopic(ctx, int32(partitions), 1, nil, topic)
+		_, err := admin.CreateTopic(ctx, int32(partitions), 1, config, topic)
 		if err == nil || errors.Is(err, kerr.TopicAlreadyExists) {
 			if offsets, err := admin.ListEndOffsets(ctx, topic); err == nil && offsets.Error() == nil && err == nil && empty(offsets, partitions) {
 				return nil

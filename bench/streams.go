@@ -24,7 +24,7 @@ var streamsJava []byte
 // time apart, in 4 partitions.
 func FillStreams(ctx context.Context, addr string, n int) error {
 	const keys, partitions = 10_000, 4
-	if err := createTopic(ctx, addr, streamsInput, partitions); err != nil {
+	if err := createTopic(ctx, addr, streamsInput, partitions, nil); err != nil {
 		return err
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(streamsInput), kgo.MaxBufferedRecords(100_000))
@@ -62,7 +62,7 @@ func Streams(ctx context.Context, r StreamsRun) (*Result, error) {
 	}
 	defer client.Close()
 	admin := kadm.NewClient(client)
-	if err := createTopic(ctx, r.App.Addr, r.App.output(), 4); err != nil {
+	if err := createTopic(ctx, r.App.Addr, r.App.output(), 4, nil); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(r.App.Dir, 0o750); err != nil {
