@@ -65,6 +65,26 @@ func (a *underAttack) serves() {
 	}
 }
 
+// hostileRequest is a request that nobody should send, and its answer.
+type hostileRequest struct {
+	attack string
+	send   func(r *raw) int16
+	want   error
+}
+
+// meets sends each request on a connection of its own, and wants others served after it.
+func (a *underAttack) meets(rows []hostileRequest) {
+	a.t.Helper()
+	for _, row := range rows {
+		a.t.Run(row.attack, func(t *testing.T) {
+			r := dialRaw(t, a.addr)
+			wantCode(t, "answer", row.send(r), row.want)
+			_ = r.conn.Close()
+			a.serves()
+		})
+	}
+}
+
 // unharmed wants the heap near to what it was and every goroutine gone.
 func (a *underAttack) unharmed(limit uint64) {
 	a.t.Helper()
@@ -192,11 +212,7 @@ func TestHostileRequests(t *testing.T) {
 			return resp.Topics[0].Partitions[0].ErrorCode
 		}
 	}
-	rows := []struct {
-		attack string
-		send   func(r *raw) int16
-		want   error
-	}{
+	rows := []hostileRequest{
 		{"gzip bomb", produced("c", bomb(compress.Gzip)), kerr.InvalidRecord},
 		{"snappy bomb", produced("c", bomb(compress.Snappy)), kerr.InvalidRecord},
 		{"lz4 bomb", produced("c", bomb(compress.LZ4)), kerr.InvalidRecord},
@@ -233,14 +249,7 @@ func TestHostileRequests(t *testing.T) {
 			return r.commit(c)
 		}, kerr.InvalidCommitOffsetSize},
 	}
-	for _, row := range rows {
-		t.Run(row.attack, func(t *testing.T) {
-			r := dialRaw(t, a.addr)
-			wantCode(t, "answer", row.send(r), row.want)
-			_ = r.conn.Close()
-			a.serves()
-		})
-	}
+	a.meets(rows)
 	a.unharmed(24 << 20)
 }
 

@@ -40,11 +40,7 @@ func TestHostileTransactions(t *testing.T) {
 			return call[*kmsg.ProduceResponse](r, req).Topics[0].Partitions[0].ErrorCode
 		}
 	}
-	rows := []struct {
-		attack string
-		send   func(r *raw) int16
-		want   error
-	}{
+	rows := []hostileRequest{
 		{"produce with an epoch of the past", produced(12, as(p.ProducerID, p.ProducerEpoch-1), 0), kerr.InvalidProducerEpoch},
 		{"produce with an epoch of the future", produced(12, as(p.ProducerID, p.ProducerEpoch+7), 0), kerr.InvalidProducerEpoch},
 		{"produce with the largest epoch", produced(12, as(p.ProducerID, math.MaxInt16), 0), kerr.InvalidProducerEpoch},
@@ -106,14 +102,7 @@ func TestHostileTransactions(t *testing.T) {
 			return call[*kmsg.ListTransactionsResponse](r, list).ErrorCode
 		}, kerr.InvalidRegularExpression},
 	}
-	for _, row := range rows {
-		t.Run(row.attack, func(t *testing.T) {
-			r := dialRaw(t, a.addr)
-			wantCode(t, "answer", row.send(r), row.want)
-			_ = r.conn.Close()
-			a.serves()
-		})
-	}
+	a.meets(rows)
 	wantCode(t, "the transaction goes on", a.healthy.inTxn(12, p, 1, "b").ErrorCode, nil)
 	wantCode(t, "and is committed", a.healthy.endTxn("tx", 5, p, true).ErrorCode, nil)
 	a.healthy.awaitState("tx", "CompleteCommit")
