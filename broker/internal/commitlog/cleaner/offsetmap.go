@@ -18,7 +18,6 @@ type OffsetMap struct {
 	seeds [2]maphash.Seed
 	most  int // slots of a part
 	load  float64
-	used  int
 }
 
 // part is an open hash table.
@@ -73,7 +72,6 @@ func (m *OffsetMap) Put(key []byte, offset int64) bool {
 			s = p.find(high, low)
 		}
 		p.used++
-		m.used++
 		s.high, s.low = high, low
 	}
 	s.next = offset + 1
@@ -87,7 +85,13 @@ func (m *OffsetMap) Get(key []byte) int64 {
 }
 
 // Used is the share of the map's places that are taken.
-func (m *OffsetMap) Used() float64 { return float64(m.used) / float64(len(m.parts)*m.limit(m.most)) }
+func (m *OffsetMap) Used() float64 {
+	used := 0
+	for i := range m.parts {
+		used += m.parts[i].used
+	}
+	return float64(used) / float64(len(m.parts)*m.limit(m.most))
+}
 
 // limit is how many keys so many slots may hold.
 func (m *OffsetMap) limit(slots int) int { return int(float64(slots) * m.load) }
