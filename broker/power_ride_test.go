@@ -32,7 +32,7 @@ func (h *house) Dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	if h.node == nil {
-		return nil, errNoPower
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errNoPower} // what a dialer says, so that clients try again
 	}
 	return h.node.net.Dial(ctx, addr)
 }
