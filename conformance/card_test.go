@@ -15,9 +15,14 @@ var card struct {
 	rows []string
 }
 
-// onCard adds a line about a test once it has ended; what says what it did.
+// onCard reserves a line for a test, in the order in which tests begin, and writes it
+// when the test has ended; what says what it did.
 func onCard(t *testing.T, who string, what func() string) {
 	t.Helper()
+	card.mu.Lock()
+	defer card.mu.Unlock()
+	line := len(card.rows)
+	card.rows = append(card.rows, "")
 	t.Cleanup(func() {
 		result := "passes"
 		switch {
@@ -28,7 +33,7 @@ func onCard(t *testing.T, who string, what func() string) {
 		}
 		card.mu.Lock()
 		defer card.mu.Unlock()
-		card.rows = append(card.rows, fmt.Sprintf("| %s | %s | %s |\n", who, what(), result))
+		card.rows[line] = fmt.Sprintf("| %s | %s | %s |\n", who, what(), result)
 	})
 }
 

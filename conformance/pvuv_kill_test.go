@@ -173,6 +173,7 @@ func difference(want, got string) string {
 // fed. The counts must be those of an undisturbed run, and the state that was
 // committed must not be read back from its changelogs.
 func TestPageViewsOverKills(t *testing.T) {
+	t.Parallel()
 	kills := 20
 	if testing.Short() {
 		kills = 4

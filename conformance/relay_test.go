@@ -120,6 +120,7 @@ func (p *relayProcess) kill() {
 // application every seven. A reader of committed records must see each key's
 // messages once and in order: what was aborted would come twice.
 func TestRelayExactlyOnce(t *testing.T) {
+	t.Parallel()
 	messages, everyBroker, everyApp := 100_000, 5*time.Second, 7*time.Second
 	if testing.Short() {
 		messages, everyBroker, everyApp = 20_000, 2*time.Second, 3*time.Second

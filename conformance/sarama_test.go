@@ -21,6 +21,7 @@ import (
 func TestSaramaSuite(t *testing.T) {
 	passed := 0
 	onCard(t, "sarama's own suite (v1.61.1)", func() string { return fmt.Sprintf("%d of its functional tests, on one broker", passed) })
+	t.Parallel() // it waits for most of its time
 	b := newBroker(t, "--set", "node.id=1", "--set", "advertised.listeners=PLAINTEXT://127.0.0.1:29091",
 		"--set", "auto.create.topics.enable=false", "--set", "broker.rack=1")
 	api := startToxiproxy(t, oneReplica(t, b.addr))
