@@ -21,7 +21,7 @@ public class StreamsApp {
         config.put(StreamsConfig.APPLICATION_ID_CONFIG, args[3]);
         config.put(StreamsConfig.STATE_DIR_CONFIG, args[4]);
         config.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, args[1]);
-        config.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, args[1].equals("at_least_once") ? 500 : 100);
+        config.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 100);
         config.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 1);
         config.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 10 << 20);
         config.put("auto.offset.reset", "earliest");
@@ -34,7 +34,7 @@ public class StreamsApp {
             case "map" -> in.filter((k, v) -> !v.isEmpty()).mapValues(v -> v + "!").to(out, Produced.with(text, text));
             case "count" -> in.groupByKey(Grouped.with(text, text)).count().toStream().to(out, Produced.with(text, Serdes.Long()));
             case "window" -> in.groupBy((k, v) -> v.substring(0, 6), Grouped.with(text, text))
-                .windowedBy(TimeWindows.ofSizeWithNoGrace(Duration.ofMinutes(1))).count().toStream()
+                .windowedBy(TimeWindows.ofSizeAndGrace(Duration.ofMinutes(1), Duration.ofHours(2))).count().toStream()
                 .to(out, Produced.with(WindowedSerdes.timeWindowedSerdeFrom(String.class, 60_000), Serdes.Long()));
             default -> throw new IllegalArgumentException("no topology " + args[0]);
         }

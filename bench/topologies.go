@@ -38,13 +38,13 @@ func (a StreamsApp) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	guarantee, commit := streams.AtLeastOnce, 500*time.Millisecond
+	guarantee := streams.AtLeastOnce
 	if a.Guarantee == exactlyOnce {
-		guarantee, commit = streams.ExactlyOnceV2, 100*time.Millisecond
+		guarantee = streams.ExactlyOnceV2
 	}
 	app, err := streams.NewApp(topology, streams.Config{
 		ApplicationID: a.ID, Brokers: []string{a.Addr}, StateDir: a.Dir,
-		Guarantee: guarantee, CommitInterval: commit, CacheBytes: 10 << 20, OnRestore: tellRestored(os.Stdout),
+		Guarantee: guarantee, CommitInterval: 100 * time.Millisecond, CacheBytes: 10 << 20, OnRestore: tellRestored(os.Stdout),
 	})
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func (a StreamsApp) build() (*streams.Topology, error) {
 		streams.GroupByKey(in).Reduce(func(_, v string) string { return v }, streams.Store(lastOf)).ToStream().To(a.output(), text, text)
 	case "window":
 		streams.GroupBy(in, func(_, v string) string { return v[:6] }, text).
-			WindowedBy(streams.Tumbling(time.Minute)).Count().ToStream().
+			WindowedBy(streams.Tumbling(time.Minute).Grace(2*time.Hour)).Count().ToStream().
 			To(a.output(), serde.TimeWindowed(text, time.Minute), serde.Int64())
 	default:
 		return nil, fmt.Errorf("no topology %q: want map, count, last or window", a.Topology)
