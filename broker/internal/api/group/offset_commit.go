@@ -30,13 +30,7 @@ func OffsetCommit(c Coordinator, images Images, a route.Authorizer) route.Route 
 		}
 		p := route.NewPending()
 		submit(c, req.Group, e, func(errs []error, err error) {
-			for i, code := range codes {
-				if err != nil {
-					*code = route.Code(err)
-				} else {
-					*code = route.Code(errs[i])
-				}
-			}
+			answerCommit(codes, errs, err)
 			p.Complete()
 		})
 		return p
@@ -74,13 +68,8 @@ func prepareCommit(e *group.CommitOffsets, image *metadata.Image, s *route.Sessi
 			from, to := &in.Partitions[j], &out.Partitions[j]
 			*to = kmsg.NewOffsetCommitResponseTopicPartition()
 			to.Partition = from.Partition
-			switch {
-			case err != nil:
-				to.ErrorCode = route.Code(err)
-			case !hasPartition(topic, from.Partition):
-				to.ErrorCode = kerr.UnknownTopicOrPartition.Code
-			default:
-				e.Offsets = append(e.Offsets, commitOf(topic, from))
+			if to.ErrorCode = commitCode(topic, from.Partition, err); to.ErrorCode == 0 {
+				e.Offsets = append(e.Offsets, commitOf(topic, from.Partition, from.Offset, from.LeaderEpoch, from.Metadata))
 				codes = append(codes, &to.ErrorCode)
 			}
 		}
@@ -88,12 +77,29 @@ func prepareCommit(e *group.CommitOffsets, image *metadata.Image, s *route.Sessi
 	return codes
 }
 
-func commitOf(t *metadata.Topic, p *kmsg.OffsetCommitRequestTopicPartition) group.CommitOffset {
-	o := group.CommitOffset{
-		Topic: t.Name, TopicID: t.ID, Partition: p.Partition, Offset: p.Offset, LeaderEpoch: p.LeaderEpoch,
+// commitCode is why an offset of a partition cannot be committed; err is what is wrong with its topic.
+func commitCode(t *metadata.Topic, partition int32, err error) int16 {
+	if err == nil && !hasPartition(t, partition) {
+		err = kerr.UnknownTopicOrPartition
 	}
-	if p.Metadata != nil {
-		o.Metadata = strings.ToValidUTF8(*p.Metadata, "\uFFFD")
+	return route.Code(err)
+}
+
+func commitOf(t *metadata.Topic, partition int32, offset int64, epoch int32, about *string) group.CommitOffset {
+	o := group.CommitOffset{Topic: t.Name, TopicID: t.ID, Partition: partition, Offset: offset, LeaderEpoch: epoch}
+	if about != nil {
+		o.Metadata = strings.ToValidUTF8(*about, "\uFFFD")
 	}
 	return o
+}
+
+// answerCommit fills in the codes of a commit: err for all, or else an error for each.
+func answerCommit(codes []*int16, errs []error, err error) {
+	for i, code := range codes {
+		if err == nil {
+			*code = route.Code(errs[i])
+		} else {
+			*code = route.Code(err)
+		}
+	}
 }

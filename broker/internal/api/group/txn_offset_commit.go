@@ -3,7 +3,6 @@ package group
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -40,13 +39,7 @@ func TxnOffsetCommit(c Coordinator, images Images, a route.Authorizer) route.Rou
 			if errors.Is(err, kerr.TransactionAbortable) && req.Version < commitAbortable {
 				err = kerr.InvalidTxnState
 			}
-			for i, code := range codes {
-				if err != nil {
-					*code = route.Code(err)
-				} else {
-					*code = route.Code(errs[i])
-				}
-			}
+			answerCommit(codes, errs, err)
 			p.Complete()
 		})
 		return p
@@ -81,17 +74,8 @@ func prepareTxnCommit(e *group.CommitInTransaction, image *metadata.Image, s *ro
 			from, to := &in.Partitions[j], &out.Partitions[j]
 			*to = kmsg.NewTxnOffsetCommitResponseTopicPartition()
 			to.Partition = from.Partition
-			switch {
-			case err != nil:
-				to.ErrorCode = route.Code(err)
-			case !hasPartition(topic, from.Partition):
-				to.ErrorCode = kerr.UnknownTopicOrPartition.Code
-			default:
-				o := group.CommitOffset{Topic: topic.Name, TopicID: topic.ID, Partition: from.Partition, Offset: from.Offset, LeaderEpoch: from.LeaderEpoch}
-				if from.Metadata != nil {
-					o.Metadata = strings.ToValidUTF8(*from.Metadata, "\uFFFD")
-				}
-				e.Offsets = append(e.Offsets, o)
+			if to.ErrorCode = commitCode(topic, from.Partition, err); to.ErrorCode == 0 {
+				e.Offsets = append(e.Offsets, commitOf(topic, from.Partition, from.Offset, from.LeaderEpoch, from.Metadata))
 				codes = append(codes, &to.ErrorCode)
 			}
 		}
