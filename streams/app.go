@@ -29,6 +29,12 @@ type (
 	RestoreEvent = app.RestoreEvent
 	// RestoreStep says what happens to a restore.
 	RestoreStep = app.RestoreStep
+	// StandbyEvent is a step of the copy of one store that follows one changelog.
+	StandbyEvent = app.StandbyEvent
+	// StandbyStep says what happens to a copy of a store.
+	StandbyStep = app.StandbyStep
+	// SuspendReason says why a copy ended.
+	SuspendReason = app.SuspendReason
 	// TopicPartition names one partition.
 	TopicPartition = app.TopicPartition
 	// ErrorEvent is one record that failed: its task, its place, the record itself,
@@ -76,6 +82,19 @@ const (
 	RestoreBatch     = app.RestoreBatch
 	RestoreEnd       = app.RestoreEnd
 	RestoreSuspended = app.RestoreSuspended // it ended before it was done
+)
+
+// The steps of a copy (KIP-988).
+const (
+	StandbyStart     = app.StandbyStart
+	StandbyBatch     = app.StandbyBatch
+	StandbySuspended = app.StandbySuspended // it ended, for a [SuspendReason]
+)
+
+// The reasons why a copy ended.
+const (
+	Migrated = app.Migrated // it closed: the copy goes elsewhere, or the app ends
+	Promoted = app.Promoted // it became the task itself
 )
 
 // The errors of an app; they come wrapped.

@@ -101,6 +101,7 @@ type instance struct {
 
 	mu       sync.Mutex
 	restored int64 // records, of all its lives
+	promoted int   // copies that became tasks
 }
 
 func (i *instance) start() {
@@ -118,6 +119,13 @@ func (i *instance) start() {
 				i.mu.Lock()
 				defer i.mu.Unlock()
 				i.restored += e.Records
+			}
+		}
+		c.OnStandby = func(e streams.StandbyEvent) {
+			if e.Step == streams.StandbySuspended && e.Reason == streams.Promoted {
+				i.mu.Lock()
+				defer i.mu.Unlock()
+				i.promoted++
 			}
 		}
 	})
@@ -292,6 +300,9 @@ func TestInstancesShareTheWorkOnBroker(t *testing.T) {
 	b.leave()
 	c.leave()
 	w.wantLines(lines)
+	if a.promoted+b.promoted+c.promoted == 0 {
+		t.Error("nobody was told that copies became tasks")
+	}
 }
 
 // wantLines wants every line sent on once, and every word counted.

@@ -208,7 +208,7 @@ func (a *App) worker(i int, h *home, holdings *runtime.Holdings, setup *runtime.
 		CommitInterval: c.CommitInterval, CacheBytes: max(1, c.CacheBytes/c.Workers),
 		Buffered: c.Buffered, PollRecords: pollRecords, StopTimeout: c.StopTimeout,
 		ResetToEnd: c.ResetToEnd, Leave: c.LeaveOnStop, AcceptableLag: c.AcceptableLag, ProbingInterval: c.ProbingInterval,
-		ErrorPolicy: a.errorPolicy(), OnRestore: c.OnRestore, OnChange: a.poke, Logger: a.log,
+		ErrorPolicy: a.errorPolicy(), OnRestore: c.OnRestore, OnStandby: c.OnStandby, OnChange: a.poke, Logger: a.log,
 	})
 }
 

@@ -37,6 +37,12 @@ type (
 	RestoreEvent = runtime.RestoreEvent
 	// RestoreStep says what happens to a restore.
 	RestoreStep = runtime.RestoreStep
+	// StandbyEvent is a step of the copy of one store that follows one changelog.
+	StandbyEvent = runtime.StandbyEvent
+	// StandbyStep says what happens to a copy of a store.
+	StandbyStep = runtime.StandbyStep
+	// SuspendReason says why a copy ended.
+	SuspendReason = runtime.SuspendReason
 )
 
 // The answers of an error handler.
@@ -53,6 +59,19 @@ const (
 	RestoreBatch     = runtime.RestoreBatch
 	RestoreEnd       = runtime.RestoreEnd
 	RestoreSuspended = runtime.RestoreSuspended // it ended before it was done
+)
+
+// The steps of a copy.
+const (
+	StandbyStart     = runtime.StandbyStart
+	StandbyBatch     = runtime.StandbyBatch
+	StandbySuspended = runtime.StandbySuspended
+)
+
+// The reasons why a copy ended.
+const (
+	Migrated = runtime.Migrated
+	Promoted = runtime.Promoted
 )
 
 // Config is what an [App] needs to know. ApplicationID and Brokers are
@@ -145,6 +164,10 @@ type Config struct {
 	// records, and its end or that it was suspended. It is called from the goroutine
 	// of the worker, which waits for it, and must not call methods of the app.
 	OnRestore func(e RestoreEvent)
+	// OnStandby is told of every copy of a store that the app keeps for others
+	// (KIP-988): where it begins, each batch of records, and that it ended, because it
+	// became the task itself or closed. It is called as OnRestore is.
+	OnStandby func(e StandbyEvent)
 	// Retries is how often a record is tried again at most, after which Retry is
 	// the same as Fail. 0 is 10. While a record waits its task stands still and
 	// other tasks go on. A record that had sent or stored something before it failed

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -46,6 +47,65 @@ func (o *orders) take() (active, copies map[TaskID]bool, news bool) {
 	defer o.mu.Unlock()
 	news, o.pending = o.pending, false
 	return o.active, o.copies, news
+}
+
+// StandbyStep says what happens to a copy of a store.
+type StandbyStep int
+
+// The steps (KIP-988). A copy that is suspended ended, for a [SuspendReason]; one that
+// starts again after a failure is suspended too.
+const (
+	StandbyStart StandbyStep = iota
+	StandbyBatch
+	StandbySuspended
+)
+
+// String returns the name of the step.
+func (s StandbyStep) String() string {
+	return cmp.Or(map[StandbyStep]string{StandbyStart: "start", StandbyBatch: "batch", StandbySuspended: "suspended"}[s], "unknown")
+}
+
+// SuspendReason says why a copy ended.
+type SuspendReason int
+
+// The reasons.
+const (
+	Migrated SuspendReason = iota // it closed: the copy goes elsewhere, or the app ends
+	Promoted                      // it became the task itself
+)
+
+// String returns the name of the reason.
+func (r SuspendReason) String() string {
+	return cmp.Or(map[SuspendReason]string{Migrated: "migrated", Promoted: "promoted"}[r], "unknown")
+}
+
+// StandbyEvent is a step of the copy of one store that follows one changelog.
+type StandbyEvent struct {
+	Step            StandbyStep
+	Reason          SuspendReason // of a suspension
+	Task            TaskID
+	Store           string
+	Changelog       TP
+	From, Next, End int64 // offsets: where it began, where it goes on, where the changelog ends as far as is known
+	Records         int64 // of the batch; since it began when it is suspended
+}
+
+func (w *Worker) standbyStep(step StandbyStep, why SuspendReason, s *slot, tp TP, records int64) {
+	if r := s.restores[tp]; w.o.OnStandby != nil {
+		w.o.OnStandby(StandbyEvent{
+			Step: step, Reason: why, Task: s.id, Store: r.store, Changelog: tp, From: r.from, Next: r.next, End: r.end, Records: records,
+		})
+	}
+}
+
+// endFollow ends the reading of the changelogs of a copy.
+func (w *Worker) endFollow(s *slot, why SuspendReason) error {
+	w.kafka.EndRestore(slices.Collect(maps.Keys(s.restores)))
+	err := s.task.Restored()
+	for tp, r := range s.restores {
+		w.standbyStep(StandbySuspended, why, s, tp, r.records)
+	}
+	return err
 }
 
 // Follow implements Rebalancer.
@@ -96,8 +156,7 @@ func (w *Worker) promote(s *slot) {
 		return
 	}
 	w.log.Info("standby takes over", slog.String("task", s.id.String()), slog.Int64("behind", s.unrestored()))
-	w.kafka.EndRestore(slices.Collect(maps.Keys(s.restores)))
-	err := errors.Join(s.task.Restored(), s.task.Close())
+	err := errors.Join(w.endFollow(s, Promoted), s.task.Close())
 	s.task, s.restores, s.state = nil, nil, opening
 	if err != nil {
 		w.log.Warn("standby did not close", slog.String("task", s.id.String()), slog.Any("error", err))
@@ -113,6 +172,7 @@ func (w *Worker) beginFollow(s *slot, b bounds) error {
 		next := max(c.Position, b.starts[c.TP])
 		from[c.TP] = next
 		s.restores[c.TP] = &restore{store: c.Store, from: next, next: next, end: max(next, b.ends[c.TP]), logged: time.Now()}
+		w.standbyStep(StandbyStart, 0, s, c.TP, 0)
 	}
 	s.state = following
 	w.log.Info("standby follows", slog.String("task", s.id.String()), slog.Int64("behind", s.unrestored()))
@@ -142,7 +202,9 @@ func (w *Worker) followed(s *slot, f *Fetched) error {
 	if err := s.task.Restore(f.Topic, f.Messages, next); err != nil {
 		return err
 	}
+	r.records += int64(len(f.Messages))
 	w.o.Holdings.Set(s.id, s.task.Held(false))
+	w.standbyStep(StandbyBatch, 0, s, f.TP, int64(len(f.Messages)))
 	w.progress(s, f.Topic, r)
 	return nil
 }

@@ -252,6 +252,52 @@ func TestRestoresAreTold(t *testing.T) {
 	})
 }
 
+func TestCopiesAreTold(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		var told []string
+		b.o.OnStandby = func(e StandbyEvent) {
+			why := ""
+			if e.Step == StandbySuspended {
+				why = " " + e.Reason.String()
+			}
+			told = append(told, fmt.Sprintf("%s%s %s %s %s %d..%d..%d %d", e.Step, why, e.Task, e.Store, e.Changelog.Topic, e.From, e.Next, e.End, e.Records))
+		}
+		wants := func(want ...string) {
+			t.Helper()
+			b.locked(func() {
+				for i := range want {
+					want[i] = fmt.Sprintf(want[i], "0_0 counts "+changelogTopic)
+				}
+				if diff := cmp.Diff(want, told); diff != "" {
+					t.Error(diff)
+				}
+				told = nil
+			})
+		}
+		b.o.PollRecords = 2
+		b.idle()
+		b.changes(1, 2, 3)
+		b.follows(copies(), nil)
+		wants("start %s 0..0..3 0", "batch %s 0..2..3 2", "batch %s 0..3..3 1")
+		b.locked(func() { b.log.restoreErr = fmt.Errorf("%w: leader gone", ErrRetry) })
+		b.changes(4)
+		time.Sleep(5 * time.Second)
+		wants("suspended migrated %s 0..3..3 3", "start %s 3..3..4 0", "batch %s 3..4..4 1")
+		b.w.Follow(copies(), nil, nil)
+		b.log.assign(t.Context(), TP{"in", 0}, TP{"in2", 0})
+		b.settle()
+		wants("suspended promoted %s 3..4..4 1")
+		b.log.revoke(t.Context(), false, TP{"in", 0}, TP{"in2", 0})
+		b.follows(copies(), nil)
+		b.follows(nil, nil)
+		wants("start %s 4..4..4 0", "suspended migrated %s 4..4..4 0")
+		b.end()
+		if StandbyStep(9).String() != "unknown" || SuspendReason(9).String() != "unknown" {
+			t.Error("what is unknown has a name")
+		}
+	})
+}
+
 func TestHoldingsAreReadFromTheDatabases(t *testing.T) {
 	prog := newProgram(t)
 	setup := &Setup{Layout: NewLayout("app", prog.graph), TopicIDs: map[string]string{changelogTopic: "id"}}

@@ -309,8 +309,7 @@ func (w *Worker) closeSlot(s *slot) error {
 		w.suspend(s)
 		w.kafka.EndRestore(slices.Collect(maps.Keys(s.restores)))
 	case following:
-		w.kafka.EndRestore(slices.Collect(maps.Keys(s.restores)))
-		errs = append(errs, s.task.Restored())
+		errs = append(errs, w.endFollow(s, Migrated))
 	case opening, running:
 	}
 	if s.task != nil {

@@ -23,8 +23,8 @@ type Databases interface {
 	Wipe(id TaskID) error
 }
 
-// WorkerOptions is what a worker needs. All fields but OnRestore, OnDrop and those
-// of the policy are required.
+// WorkerOptions is what a worker needs. All fields but OnRestore, OnStandby, OnDrop
+// and those of the policy are required.
 type WorkerOptions struct {
 	Index         int // of the worker in its process
 	ApplicationID string
@@ -48,6 +48,7 @@ type WorkerOptions struct {
 
 	ErrorPolicy
 	OnRestore func(e RestoreEvent) // nil for nobody; called from the worker, must not call back
+	OnStandby func(e StandbyEvent) // the same
 	OnDrop    func(id TaskID, reason string)
 	OnChange  func() // the state of the worker or of a task changed; called from the worker, must not call back
 	Logger    *slog.Logger
