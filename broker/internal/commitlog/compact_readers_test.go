@@ -42,7 +42,7 @@ func TestReadersOfOldFilesGoOn(t *testing.T) {
 		r.Release()
 	}
 	// One that looks into the old list late does not take the new file for the old one.
-	if _, err := l.read(old, 0, 60, 1<<20, true); !errors.Is(err, os.ErrNotExist) {
+	if _, err := l.read(old, reading{upTo: 60, maxBytes: 1 << 20, minOne: true}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a file that is gone: %v", err)
 	}
 }

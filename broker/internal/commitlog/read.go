@@ -5,72 +5,31 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 
 	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/broker/internal/record"
-	"github.com/weirstream/weir/internal/env"
 )
 
-// Range is a run of whole batches in one segment's file. Until Release the file stays open and
-// readable, even if the log is deleted meanwhile. The zero Range is empty and needs no Release.
-type Range struct {
-	file   *segment.File
-	handle env.File
-	pos    int64
-	n      int
-}
-
-// Len is the length in bytes.
-func (r Range) Len() int { return r.n }
-
-// ReadAt reads as io.ReaderAt says, off counting from the beginning of the range.
-func (r Range) ReadAt(p []byte, off int64) (int, error) {
-	if off < 0 || off >= int64(r.n) {
-		return 0, io.EOF
-	}
-	cut := int64(len(p)) > int64(r.n)-off
-	if cut {
-		p = p[:int64(r.n)-off]
-	}
-	n, err := r.handle.ReadAt(p, r.pos+off)
-	switch {
-	case n < len(p) && errors.Is(err, io.EOF):
-		return n, io.ErrUnexpectedEOF // the log was truncated underneath
-	case n == len(p) && cut:
-		return n, io.EOF
-	case n == len(p):
-		return n, nil
-	}
-	return n, err
-}
-
-// File returns the descriptor and the position in it, where the file system has descriptors.
-func (r Range) File() (f *os.File, pos int64, ok bool) {
-	if o, has := r.handle.(env.OSFile); has {
-		return o.OSFile(), r.pos, true
-	}
-	return nil, 0, false
-}
-
-// Release gives the file back; the range must not be used after it.
-func (r Range) Release() {
-	if r.file != nil {
-		r.file.Release()
-	}
-}
+// Range is a run of whole batches in one segment's file, or a copy of them in memory.
+type Range = segment.Range
 
 // Read returns whole batches of one segment, from the batch that holds the offset from (or the
 // first one after it) up to, and without, the one that holds upTo. They are at most maxBytes
 // long, but for a first batch that is longer and minOne is set. The range is empty when there is
 // nothing to return. The error is ErrOffsetOutOfRange when from lies outside the log.
 func (l *Log) Read(from, upTo int64, maxBytes int, minOne bool) (Range, error) {
+	return l.ReadInto(nil, from, upTo, maxBytes, minOne)
+}
+
+// ReadInto is Read with memory for the batches: a range that fits into it is copied to its beginning,
+// mostly by the one read that finds the batches too.
+func (l *Log) ReadInto(into []byte, from, upTo int64, maxBytes int, minOne bool) (Range, error) {
 	if err := l.usable(); err != nil {
 		return Range{}, err
 	}
 	var r Range
 	err := l.onSegments(func(segs []*segmentFile) (err error) {
-		r, err = l.read(segs, from, upTo, maxBytes, minOne)
+		r, err = l.read(segs, reading{into, from, upTo, maxBytes, minOne})
 		return err
 	})
 	if errors.Is(err, fs.ErrNotExist) && from < l.start.Load() {
@@ -90,29 +49,37 @@ func (l *Log) onSegments(f func(segs []*segmentFile) error) error {
 	}
 }
 
-// read is Read of a list of segments.
-func (l *Log) read(segs []*segmentFile, from, upTo int64, maxBytes int, minOne bool) (Range, error) {
+// reading is what ReadInto was asked.
+type reading struct {
+	into       []byte
+	from, upTo int64
+	maxBytes   int
+	minOne     bool
+}
+
+// read is ReadInto of a list of segments.
+func (l *Log) read(segs []*segmentFile, q reading) (Range, error) {
 	end := l.end.Load()
-	if from < l.start.Load() || from > end {
+	if q.from < l.start.Load() || q.from > end {
 		return Range{}, ErrOffsetOutOfRange
 	}
-	upTo = min(upTo, end)
-	if from >= upTo {
+	q.upTo = min(q.upTo, end)
+	if q.from >= q.upTo {
 		return Range{}, nil
 	}
-	for _, s := range segs[holding(segs, from):] {
-		if s.Base >= upTo {
+	for _, s := range segs[holding(segs, q.from):] {
+		if s.Base >= q.upTo {
 			break
 		}
-		if r, found, err := l.readSegment(s, from, upTo, maxBytes, minOne); err != nil || found {
+		if r, found, err := l.readSegment(s, &q); err != nil || found {
 			return r, err
 		}
 	}
 	return Range{}, nil
 }
 
-// readSegment is Read within one segment; found tells whether it holds a batch to return.
-func (l *Log) readSegment(s *segmentFile, from, upTo int64, maxBytes int, minOne bool) (r Range, found bool, err error) {
+// readSegment is ReadInto within one segment; found tells whether it holds a batch to return.
+func (l *Log) readSegment(s *segmentFile, q *reading) (r Range, found bool, err error) {
 	size := s.Size()
 	if size == 0 {
 		return r, false, nil
@@ -125,33 +92,29 @@ func (l *Log) readSegment(s *segmentFile, from, upTo int64, maxBytes int, minOne
 	if err != nil {
 		return r, false, err
 	}
-	keep := false
-	defer func() {
-		if !keep {
-			s.Log.Release()
-		}
-	}()
+	defer s.Log.Release()
 	sc := s.Headers(h)
 	defer sc.Close()
-	p, ok, err := s.FindOffset(sc, from, size, interval)
-	if err != nil || !ok || p.End > upTo {
+	sc.Lend(q.into, q.maxBytes)
+	p, ok, err := s.FindOffset(sc, q.from, size, interval)
+	if err != nil || !ok || p.End > q.upTo {
 		return r, ok, err
 	}
-	end, err := l.position(s, sc, upTo, p.Pos+int64(p.Size), size)
+	end, err := l.position(s, sc, q.upTo, p.Pos+int64(p.Size), size)
 	if err != nil {
 		return r, true, err
 	}
-	if limit := p.Pos + int64(maxBytes); end <= limit {
-		s.Reached(sc, upTo, end)
-	} else if end, err = s.Boundary(sc, p, limit); err != nil || end == p.Pos && !minOne {
+	if limit := p.Pos + int64(q.maxBytes); end <= limit {
+		s.Reached(sc, q.upTo, end)
+	} else if end, err = s.Boundary(sc, p, limit); err != nil || end == p.Pos && !q.minOne {
 		return r, true, err
 	}
 	if end == p.Pos {
 		end = p.Pos + int64(p.Size)
 		s.Reached(sc, p.End, end)
 	}
-	keep = true
-	return Range{file: s.Log, handle: h, pos: p.Pos, n: int(end - p.Pos)}, true, nil
+	r, err = s.Range(sc, p.Pos, int(end-p.Pos))
+	return r, true, err
 }
 
 // position returns where the first batch at or after an offset begins, looking from after on; the

@@ -20,6 +20,8 @@ type ReadRequest struct {
 	Replica          bool  // a follower: it reads up to the log end
 	CurrentEpoch     int32 // the leader epoch the reader believes in; -1 for any
 	LastFetchedEpoch int32 // -1; reserved for followers that detect divergence by fetching
+	// Into is memory for the bytes: a range that fits is copied to its beginning.
+	Into []byte
 }
 
 // ReadResult is what a read found. The reader releases Range when it is done with the bytes; one
@@ -54,7 +56,7 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 		return res, nil
 	}
 	var err error
-	res.Range, err = p.log.Read(r.Offset, limit, r.MaxBytes, r.MinOne)
+	res.Range, err = p.log.ReadInto(r.Into, r.Offset, limit, r.MaxBytes, r.MinOne)
 	if errors.Is(err, commitlog.ErrOffsetOutOfRange) {
 		return res, kerr.OffsetOutOfRange // the start of the log moved in between
 	}

@@ -27,7 +27,9 @@ const DefaultFetchMaxBytes = 55 << 20
 // epochs (KIP-320); 10 zstd (KIP-110); 11 rack (KIP-392, ignored); 12 flexible; 13
 // topic ids (KIP-516); 15 replica state as a tag; 16 leader hints (KIP-951); 17 and
 // 18 fields of replicas.
-func Fetch(d Deps) route.Route {
+func Fetch(d Deps) route.Route { return fetchWithin(d, newFetchMemory(maxMemory)) }
+
+func fetchWithin(d Deps, memory *fetchMemory) route.Route {
 	if d.FetchMaxBytes == 0 {
 		d.FetchMaxBytes = DefaultFetchMaxBytes
 	}
@@ -39,7 +41,7 @@ func Fetch(d Deps) route.Route {
 	return route.NewRaw[*kmsg.FetchRequest](4, 18, func(_ context.Context, s *route.Session, version int16, body []byte) (route.Response, *route.Pending, error) {
 		f, ok := spare.Get().(*fetch)
 		if !ok {
-			f = &fetch{deps: &d, sessions: sessions, pool: &spare}
+			f = &fetch{deps: &d, sessions: sessions, memory: memory, pool: &spare}
 		}
 		f.session = s
 		if err := f.request.read(version, body, d.Image()); err != nil {
@@ -72,6 +74,7 @@ func (s *fetchSessions) tell(f *fetchsession.Fetch, answers []fetchsession.Answe
 type fetch struct {
 	deps     *Deps
 	sessions *fetchSessions
+	memory   *fetchMemory
 	pool     *sync.Pool
 	session  *route.Session
 	request  fetchRequest

@@ -27,7 +27,9 @@ type fetchAnswer struct {
 	answers []fetchsession.Answer // beside parts
 	tell    []bool                // beside parts
 	groups  []group
-	held    int // bodies that are not written yet, and one for Respond itself
+	held    int            // bodies that are not written yet, and one for Respond itself
+	blocks  []*wire.Buffer // hold the records of small ranges
+	space   []byte         // what is left of the last
 }
 
 // fetched is what was read of one partition, and the body of its records.
@@ -65,12 +67,12 @@ type group struct {
 // request.
 func (f *fetch) Respond(out *wire.Out) error {
 	f.answer.held = 1
+	defer f.release()
 	if f.err == nil {
 		f.appendAnswer(out)
 	} else {
 		f.appendFailure(out)
 	}
-	f.release()
 	return nil
 }
 
@@ -80,7 +82,11 @@ const kept = 2048
 // release lets go of one thing that holds the answer. It is called on the connection's writing side
 // alone.
 func (f *fetch) release() {
-	if f.answer.held--; f.answer.held > 0 || f.pending != nil || cap(f.answer.parts) > kept {
+	if f.answer.held--; f.answer.held > 0 {
+		return
+	}
+	f.answer.free(f.memory)
+	if f.pending != nil || cap(f.answer.parts) > kept {
 		return
 	}
 	clear(f.answer.topics)
@@ -137,8 +143,8 @@ func (f *fetch) appendFailure(out *wire.Out) {
 	}
 }
 
-// maxRanges is how many partitions one answer brings records of. Each holds a file open until the
-// answer is written; the session brings the others first next time.
+// maxRanges is how many ranges one answer sends from files. Each holds one open until the answer is
+// written; the session brings the others first next time.
 const maxRanges = 1000
 
 // readAll reads every partition, within the bytes that are asked for, and returns how many it has.
@@ -149,7 +155,7 @@ func (f *fetch) readAll(n *finder) (bytes int) {
 	a.parts = slices.Grow(a.parts[:0], count)[:count]
 	a.answers = slices.Grow(a.answers[:0], count)[:count]
 	a.tell = slices.Grow(a.tell[:0], count)[:count]
-	left, ranges := min(f.request.maxBytes, f.deps.FetchMaxBytes), 0
+	left, files := min(f.request.maxBytes, f.deps.FetchMaxBytes), 0
 	for i := range a.parts {
 		part := &a.parts[i]
 		p, err := n.find(&f.within.Partitions[i].Key)
@@ -163,14 +169,21 @@ func (f *fetch) readAll(n *finder) (bytes int) {
 			r := f.readRequest(i)
 			r.MinOne = bytes == 0
 			r.MaxBytes = max(0, min(r.MaxBytes, left-bytes))
-			if ranges == maxRanges {
+			if files == maxRanges {
 				r.MaxBytes = 0
+			}
+			if r.MaxBytes > 0 {
+				r.Into = a.room(f.memory, r.MaxBytes, min(left-bytes, (count-i)*smallRange))
 			}
 			part.read(p, r)
 		}
 		if part.Len() > 0 {
-			ranges++
 			p.Fetched(part.Len())
+			if part.result.Range.InMemory() {
+				a.space = a.space[part.Len():]
+			} else {
+				files++
+			}
 		}
 		bytes += part.Len()
 		a.answers[i] = fetchsession.Answer{

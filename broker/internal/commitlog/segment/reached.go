@@ -7,17 +7,25 @@ import (
 	"github.com/weirstream/weir/broker/internal/record"
 )
 
-// reached remembers where the last readers stopped, because that is where most go on: it saves them
-// the index and the batches between its entry and theirs. Each cell holds an offset behind the
-// segment's base and the position of the batch that begins there, 32 bits each; readers at several
-// places mostly get cells of their own. A cell is a hint. Whoever uses it checks that a batch with
-// that very offset begins there.
+// reached remembers the last places where readers stopped, because that is where most go on: it saves
+// them the index and the batches between its entry and theirs. Each cell holds an offset behind the
+// segment's base and the position of the batch that begins there, 32 bits each. A cell is a hint.
+// Whoever uses it checks that a batch with that very offset begins there.
 type reached struct {
-	cells [4]atomic.Uint64
+	cells [8]atomic.Uint64
+	turn  atomic.Uint32 // counts places: the next goes where the oldest is
 	cuts  atomic.Uint32 // how often the segment was cut: what was learnt before is void
 }
 
-func (r *reached) cell(offset uint32) *atomic.Uint64 { return &r.cells[offset*2654435769>>30] }
+// cell returns the cell of an offset behind the base, or nil, and what it holds.
+func (r *reached) cell(behind uint32) (*atomic.Uint64, uint64) {
+	for i := range r.cells {
+		if hint := r.cells[i].Load(); hint>>32 == uint64(behind) {
+			return &r.cells[i], hint
+		}
+	}
+	return nil, 0
+}
 
 // forget drops all hints. It comes before the bytes behind a cut are written again.
 func (r *reached) forget() {
@@ -33,8 +41,15 @@ func (s *Segment) Reached(sc *Scanner, offset, pos int64) {
 	if behind <= 0 || behind > math.MaxUint32 || pos > math.MaxUint32 {
 		return
 	}
-	c := s.reached.cell(uint32(behind))
-	c.Store(uint64(behind)<<32 | uint64(pos))
+	hint := uint64(behind)<<32 | uint64(pos)
+	c, known := s.reached.cell(uint32(behind))
+	if known == hint {
+		return // readers follow one another
+	}
+	if c == nil {
+		c = &s.reached.cells[s.reached.turn.Add(1)%uint32(len(s.reached.cells))]
+	}
+	c.Store(hint)
 	if s.reached.cuts.Load() != sc.cuts {
 		c.Store(0)
 	}
@@ -46,15 +61,16 @@ func (s *Segment) fromReached(sc *Scanner, offset, limit int64) (p Place, ok boo
 	if behind < 0 || behind > math.MaxUint32 {
 		return p, false
 	}
-	hint := s.reached.cell(uint32(behind)).Load()
-	if behind == 0 {
-		hint = 0
+	hint := uint64(0) // the segment begins with its base
+	if behind > 0 {
+		_, hint = s.reached.cell(uint32(behind))
 	}
 	pos := int64(hint & math.MaxUint32)
 	if hint>>32 != uint64(behind) || pos >= limit {
 		return p, false
 	}
 	sc.first(nearChunk)
+	sc.ahead(pos, limit)
 	p, ok, err := s.Find(sc, pos, limit, func(record.Batch) bool { return true })
 	return p, ok && err == nil && p.Base == offset
 }

@@ -24,15 +24,21 @@ type Scanner struct {
 	pos   int64 // of the batch that Next returns
 	end   int64
 	chunk int
-	whole bool // Next returns whole batches, else only their headers
-	buf   []byte
+	whole bool   // Next returns whole batches, else only their headers
+	own   []byte // its memory
+	buf   []byte // what was read last, in own or lent
 	at    int64  // file position of buf[0]
 	cuts  uint32 // of the segment when the scanner was made
+
+	lent   []byte // the caller's memory
+	wanted int64  // how much of the file the caller wants in it
+	lentAt int64  // file position of lent[0]
+	filled int    // how much of lent holds bytes of the file
 }
 
 func (s *Scanner) reset(src io.ReaderAt, whole bool) {
 	s.src, s.whole, s.at = src, whole, 0
-	s.buf = s.buf[:0]
+	s.buf, s.lent, s.filled = nil, nil, 0
 	s.chunk = headerChunk
 	if whole {
 		s.chunk = bodyChunk
@@ -45,9 +51,38 @@ func (s *Scanner) seek(from, end int64) { s.pos, s.end = from, end }
 // first says how much is read at once at first, within bounds.
 func (s *Scanner) first(n int64) { s.chunk = int(min(max(n, nearChunk), headerChunk)) }
 
+// Lend makes the scanner read batches of n bytes at most into p, with the header of the first where
+// it can, for Range to return them.
+func (s *Scanner) Lend(p []byte, n int) { s.lent, s.wanted = p, int64(n) }
+
+// ahead reads what may be wanted from pos on, if that has room in the memory lent.
+func (s *Scanner) ahead(pos, limit int64) {
+	n := min(s.wanted, limit-pos)
+	if n > int64(len(s.lent)) || n < record.HeaderSize || ReadFull(s.src, s.lent[:n], pos) != nil {
+		return // if the file cannot be read, Next will tell
+	}
+	s.lentAt, s.filled = pos, int(n)
+	s.buf, s.at = s.lent[:n], pos
+}
+
+// has tells whether what was read last reaches up to a position.
+func (s *Scanner) has(pos int64) bool { return s.at+int64(len(s.buf)) >= pos }
+
+// lentBytes returns n bytes from pos on in the memory lent, or nil where that has no room for them.
+func (s *Scanner) lentBytes(pos int64, n int) ([]byte, error) {
+	if n > len(s.lent) {
+		return nil, nil
+	}
+	p := s.lent[:n:n]
+	if pos == s.lentAt && n <= s.filled {
+		return p, nil
+	}
+	return p, ReadFull(s.src, p, pos)
+}
+
 // Close gives the scanner back.
 func (s *Scanner) Close() {
-	s.src = nil
+	s.src, s.buf, s.lent = nil, nil, nil
 	s.pool.scans.Put(s)
 }
 
@@ -91,12 +126,12 @@ func (s *Scanner) bytes(n int) ([]byte, error) {
 	if !s.whole {
 		s.chunk = headerChunk
 	}
-	if cap(s.buf) < want {
-		s.buf = make([]byte, want)
+	if cap(s.own) < want {
+		s.own = make([]byte, want)
 	}
-	s.buf, s.at = s.buf[:want], s.pos
+	s.buf, s.at = s.own[:want], s.pos
 	if err := ReadFull(s.src, s.buf, s.pos); err != nil {
-		s.buf = s.buf[:0]
+		s.buf = nil
 		return nil, err
 	}
 	return s.buf[:n], nil

@@ -417,29 +417,33 @@ func (s *Segment) Boundary(sc *Scanner, first Place, limit int64) (end int64, er
 	if end = first.Pos + int64(first.Size); end > limit {
 		return first.Pos, nil
 	}
-	if limit-end < record.HeaderSize {
-		s.Reached(sc, first.End, end)
-		return end, nil
-	}
-	_, last, err := s.offsets.search(func(e []byte) bool { _, p := offsetEntry(e); return p <= limit })
-	if err != nil {
-		return first.Pos, err
-	}
-	_, at := offsetEntry(last[:])
-	end = max(end, at)
-	sc.first(limit - end)
-	p, ok, err := s.Find(sc, end, s.size.Load(), func(b record.Batch) bool {
-		if end+int64(b.Length()) > limit {
-			return true
+	next := first.End
+	if limit-end > headerChunk && !sc.has(limit) { // far enough for the index to save reads
+		_, last, err := s.offsets.search(func(e []byte) bool { _, p := offsetEntry(e); return p <= limit })
+		if err != nil {
+			return first.Pos, err
 		}
-		end += int64(b.Length())
-		return false
-	})
-	if ok {
-		end = p.Pos
-		s.Reached(sc, p.Base, end)
+		if _, at := offsetEntry(last[:]); at > end {
+			end, next = at, -1 // not known
+		}
 	}
-	return end, err
+	sc.first(limit - end)
+	sc.seek(end, s.size.Load())
+	for limit-end >= record.HeaderSize {
+		b, _, err := sc.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return first.Pos, fmt.Errorf("%s: %w", s.Log.Name(), err)
+		}
+		if next = b.BaseOffset(); end+int64(b.Length()) > limit {
+			break
+		}
+		end, next = end+int64(b.Length()), b.NextOffset()
+	}
+	s.Reached(sc, next, end)
+	return end, nil
 }
 
 // Rename gives the segment's files another suffix beside their own.
