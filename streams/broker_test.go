@@ -134,13 +134,19 @@ func (w *wordCount) build(change func(*streams.Config)) (*streams.App, error) {
 func (w *wordCount) run(app *streams.App) time.Duration {
 	w.t.Helper()
 	ctx, stop := context.WithCancel(w.t.Context())
-	defer stop()
-	done := make(chan error, 1)
 	begun := time.Now()
-	go func() { done <- app.Run(ctx) }()
+	ended, err := make(chan struct{}), error(nil)
+	go func() {
+		defer close(ended)
+		err = app.Run(ctx)
+	}()
+	defer func() { // its folder goes with the test
+		stop()
+		<-ended
+	}()
 	select {
 	case <-app.Ready():
-	case err := <-done:
+	case <-ended:
 		w.t.Fatal(err)
 	case <-time.After(time.Minute):
 		w.t.Fatal("the app did not get ready")
@@ -159,7 +165,7 @@ func (w *wordCount) run(app *streams.App) time.Duration {
 		}
 	}
 	stop()
-	if err := <-done; err != nil {
+	if <-ended; err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Logf("ready after %v, drained after %v", ready, time.Since(begun))

@@ -97,7 +97,8 @@ type instance struct {
 	app   *streams.App
 	cable *cable
 	stop  context.CancelFunc
-	done  chan error
+	ended chan struct{}
+	err   error // once it has ended
 
 	mu       sync.Mutex
 	restored int64 // records, of all its lives
@@ -130,17 +131,24 @@ func (i *instance) start() {
 		}
 	})
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	i.stop, i.done = stop, make(chan error, 1)
-	app, done := i.app, i.done
-	go func() { done <- app.Run(ctx) }()
+	i.stop, i.ended = stop, make(chan struct{})
+	app, ended := i.app, i.ended
+	go func() {
+		defer close(ended)
+		i.err = app.Run(ctx)
+	}()
+	t.Cleanup(func() { // its folder goes with the test
+		stop()
+		<-ended
+	})
 }
 
 // leave stops the instance as it should be.
 func (i *instance) leave() {
 	i.w.t.Helper()
 	i.stop()
-	if err := <-i.done; err != nil {
-		i.w.t.Fatal(err)
+	if <-i.ended; i.err != nil {
+		i.w.t.Fatal(i.err)
 	}
 }
 
@@ -148,7 +156,7 @@ func (i *instance) leave() {
 func (i *instance) die() {
 	i.cable.sever()
 	i.stop()
-	<-i.done
+	<-i.ended
 }
 
 // await waits until the instances run all tasks, each once, evenly, and follow the
@@ -162,6 +170,11 @@ func await(t *testing.T, what string, instances ...*instance) {
 		runs, follows = map[processor.TaskID]string{}, map[processor.TaskID]string{}
 		most, least = 0, 100
 		for _, i := range instances {
+			select {
+			case <-i.ended:
+				t.Fatalf("%s: %s ended: %v", what, i.name, i.err)
+			default:
+			}
 			n := 0
 			for _, s := range i.app.Tasks() {
 				switch {
