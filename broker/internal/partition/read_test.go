@@ -226,7 +226,10 @@ func (c *counter) Advanced(*partition.Partition) { c.n++ }
 func TestWatchersAreToldOfWhatTheyMayRead(t *testing.T) {
 	r := newRig(t, nil)
 	var a, b, c counter
-	stopA, stopB, stopC := r.p.Watch(&a), r.p.Watch(&b), r.p.Watch(&c)
+	watchA, watchB, watchC := partition.Watch{Watcher: &a}, partition.Watch{Watcher: &b}, partition.Watch{Watcher: &c}
+	for _, w := range []*partition.Watch{&watchA, &watchB, &watchC} {
+		r.p.Watch(w)
+	}
 	for range 5 {
 		r.append(batch(1))
 	}
@@ -237,8 +240,8 @@ func TestWatchersAreToldOfWhatTheyMayRead(t *testing.T) {
 	if a.n != 1 || b.n != 1 {
 		t.Fatal("one sync, one call:", a.n, b.n)
 	}
-	stopA()
-	stopA()
+	watchA.Cancel()
+	watchA.Cancel()
 	r.append(batch(1))
 	r.sync()
 	if a.n != 1 || b.n != 2 || c.n != 2 {
@@ -253,14 +256,17 @@ func TestWatchersAreToldOfWhatTheyMayRead(t *testing.T) {
 	if b.n != 6 || c.n != 6 {
 		t.Fatal(b.n, c.n)
 	}
-	stopC()
-	stopB()
+	watchC.Cancel()
+	watchB.Cancel()
+	new(partition.Watch).Cancel()
 }
 
 func TestPageCacheReadersSeeEveryAppendAtOnce(t *testing.T) {
 	r := newRig(t, func(o *partition.Options) { o.Config.Durability = commitlog.PageCache })
 	var w counter
-	defer r.p.Watch(&w)()
+	watch := partition.Watch{Watcher: &w}
+	r.p.Watch(&watch)
+	defer watch.Cancel()
 	r.append(batch(2))
 	if w.n != 1 || r.p.HighWatermark() != 2 || len(r.read(0)) != 1 {
 		t.Fatal(w.n, r.p.HighWatermark())

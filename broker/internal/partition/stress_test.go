@@ -56,9 +56,10 @@ func TestConcurrentUseKeepsTheLaws(t *testing.T) {
 	readers.Go(func() {
 		var w counter
 		for {
-			cancel := r.p.Watch(&w)
+			watch := partition.Watch{Watcher: &w}
+			r.p.Watch(&watch)
 			r.sync()
-			cancel()
+			watch.Cancel()
 			select {
 			case <-stop:
 				return

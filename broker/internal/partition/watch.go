@@ -14,16 +14,26 @@ type Watcher interface {
 	Advanced(p *Partition)
 }
 
-// Watch tells w of every change from now on, until cancel. Whoever looks at the partition after
-// Watch returned misses nothing.
-func (p *Partition) Watch(w Watcher) (cancel func()) {
-	entry := p.watch.add(w)
-	return func() { p.watch.remove(entry) }
+// Watch is a place among those that watch a partition. Its holder makes it, and may use it again once
+// it was cancelled.
+type Watch struct {
+	Watcher   Watcher
+	partition *Partition // that was watched last
+	at        int        // its index in the list and one; 0 outside
 }
 
-type watching struct {
-	watcher Watcher
-	at      int // its index in the list; -1 once removed
+// Watch tells w's Watcher of every change from now on, until Cancel. Whoever looks at the partition
+// after Watch returned misses nothing.
+func (p *Partition) Watch(w *Watch) {
+	w.partition = p
+	p.watch.add(w)
+}
+
+// Cancel ends the watch, if there is one.
+func (w *Watch) Cancel() {
+	if w.partition != nil {
+		w.partition.watch.remove(w)
+	}
 }
 
 // watchers is a set from which entries leave in constant time.
@@ -31,31 +41,30 @@ type watchers struct {
 	count atomic.Int32
 	moved atomic.Bool // something changed that nobody was told of yet
 	mu    sync.Mutex
-	list  []*watching
+	list  []*Watch
 	spare sync.Pool // *[]Watcher
 }
 
-func (s *watchers) add(w Watcher) *watching {
+func (s *watchers) add(w *Watch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	entry := &watching{watcher: w, at: len(s.list)}
-	s.list = append(s.list, entry)
+	s.list = append(s.list, w)
+	w.at = len(s.list)
 	s.count.Store(int32(len(s.list)))
-	return entry
 }
 
-func (s *watchers) remove(entry *watching) {
+func (s *watchers) remove(w *Watch) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if entry.at < 0 {
+	if w.at == 0 {
 		return
 	}
 	last := len(s.list) - 1
-	s.list[entry.at] = s.list[last]
-	s.list[entry.at].at = entry.at
+	s.list[w.at-1] = s.list[last]
+	s.list[w.at-1].at = w.at
 	s.list[last] = nil
 	s.list = s.list[:last]
-	entry.at = -1
+	w.at = 0
 	s.count.Store(int32(last))
 }
 
@@ -75,7 +84,7 @@ func (s *watchers) notify(p *Partition) {
 	}
 	s.mu.Lock()
 	for _, entry := range s.list {
-		*called = append(*called, entry.watcher)
+		*called = append(*called, entry.Watcher)
 	}
 	s.mu.Unlock()
 	for _, w := range *called {

@@ -13,7 +13,6 @@ import (
 	"github.com/weirstream/weir/broker/internal/metadata"
 	"github.com/weirstream/weir/broker/internal/partition"
 	"github.com/weirstream/weir/broker/internal/wire"
-	"github.com/weirstream/weir/internal/env"
 )
 
 // DefaultFetchMaxBytes is Kafka's fetch.max.bytes.
@@ -69,8 +68,8 @@ func (s *fetchSessions) tell(f *fetchsession.Fetch, answers []fetchsession.Answe
 	s.cache.Tell(f, answers, tell)
 }
 
-// fetch is one request while it waits, and its answer. One that never waited is used again once the
-// records of its answer were written; whoever waits is known to others for too long.
+// fetch is one request while it waits, and its answer. It is used again once the records of its answer
+// were written. Timer and partitions may still know it then, by a wait that is over.
 type fetch struct {
 	deps     *Deps
 	sessions *fetchSessions
@@ -82,11 +81,12 @@ type fetch struct {
 	within   fetchsession.Fetch
 	answer   fetchAnswer
 
-	mu      sync.Mutex // guards what follows, and the wait
-	pending *route.Pending
-	done    bool
-	timer   env.Timer
-	cancels []func()
+	mu      sync.Mutex // held by whoever looks at a waiting fetch; guards what follows
+	waiting bool
+	wait    uint64 // counts the waits
+	alarm   *alarm // ends one; nil before the first
+	watches []fetchWatch
+	pending route.Pending
 }
 
 // start takes the request into its session and returns nil when it can be answered
@@ -103,7 +103,7 @@ func (f *fetch) start() *route.Pending {
 	if f.request.maxWait <= 0 || len(f.within.Partitions) == 0 || f.look() {
 		return nil
 	}
-	return f.wait()
+	return f.begin()
 }
 
 // look says whether there is something to answer: enough bytes, or an error, which is not worth
@@ -115,7 +115,7 @@ func (f *fetch) look() bool {
 		if err != nil {
 			return true
 		}
-		n, err := f.readable(p, i)
+		n, err := f.readable(p, f.readRequest(i))
 		if sum += n; err != nil || sum >= f.request.minBytes {
 			return true
 		}
@@ -123,71 +123,9 @@ func (f *fetch) look() bool {
 	return false
 }
 
-// wait registers with every partition, and looks again: an append in between is
-// either seen here or reported to Advanced.
-func (f *fetch) wait() *route.Pending {
-	f.mu.Lock()
-	pending := route.NewPending()
-	f.pending = pending
-	f.timer = f.deps.Clock.AfterFunc(f.request.maxWait, f.Hurry)
-	finder := f.finder()
-	f.cancels = make([]func(), 0, len(f.within.Partitions))
-	ready := false
-	for i := range f.within.Partitions {
-		p, err := finder.find(&f.within.Partitions[i].Key)
-		if ready = err != nil; ready {
-			break
-		}
-		f.cancels = append(f.cancels, p.Watch(&fetchWatch{f, i}))
-	}
-	f.mu.Unlock()
-	if ready || f.look() {
-		f.Hurry()
-	}
-	return pending
-}
-
-// fetchWatch watches one partition of a waiting fetch.
-type fetchWatch struct {
-	fetch *fetch
-	at    int
-}
-
-// Advanced ends the wait when the partition has something to tell.
-func (w *fetchWatch) Advanced(p *partition.Partition) {
-	if n, err := w.fetch.readable(p, w.at); err != nil || n >= w.fetch.request.minBytes {
-		w.fetch.Hurry()
-		return
-	}
-	if w.fetch.request.minBytes > 1 && len(w.fetch.within.Partitions) > 1 {
-		if w.fetch.look() {
-			w.fetch.Hurry()
-		}
-	}
-}
-
-// Hurry ends the wait: the answer is due.
-func (f *fetch) Hurry() {
-	f.mu.Lock()
-	if f.pending == nil || f.done {
-		f.mu.Unlock()
-		return
-	}
-	f.done = true
-	f.timer.Stop()
-	cancels := f.cancels
-	f.cancels = nil
-	f.mu.Unlock()
-	for _, cancel := range cancels {
-		cancel()
-	}
-	f.pending.Complete()
-}
-
-// readable tells about how many bytes partition i has for this fetch, no more than
+// readable tells about how many bytes a partition has for this fetch, no more than
 // it would return, or why it cannot be read.
-func (f *fetch) readable(p *partition.Partition, i int) (int, error) {
-	r := f.readRequest(i)
+func (f *fetch) readable(p *partition.Partition, r partition.ReadRequest) (int, error) {
 	if f.request.minBytes <= 1 {
 		limit := p.HighWatermark()
 		if r.ReadCommitted {
@@ -239,8 +177,6 @@ func (n *finder) find(k *fetchsession.Key) (*partition.Partition, error) {
 	}
 	return n.fetch.deps.find(&n.topic, k.Index)
 }
-
-var _ route.Poll = (*fetch)(nil)
 
 // leastFetchPart and leastFetchTopic are the fewest bytes of a partition and of a topic in a request.
 const (

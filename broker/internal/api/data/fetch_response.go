@@ -86,7 +86,7 @@ func (f *fetch) release() {
 		return
 	}
 	f.answer.free(f.memory)
-	if f.pending != nil || cap(f.answer.parts) > kept {
+	if cap(f.answer.parts) > kept {
 		return
 	}
 	clear(f.answer.topics)
