@@ -1,11 +1,14 @@
 package statestore
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"iter"
 	"maps"
 	"slices"
+	"unsafe"
 )
 
 // OpKind is what one step of a batch does.
@@ -53,6 +56,9 @@ func (b *Batch) Len() int { return len(b.ops) }
 // Size returns the bytes of all keys and values.
 func (b *Batch) Size() int { return len(b.buf) }
 
+// bytes returns the memory that the steps take.
+func (b *Batch) bytes() int { return len(b.buf) + len(b.ops)*int(unsafe.Sizeof(step{})) }
+
 // Reset empties the batch and keeps its memory.
 func (b *Batch) Reset() { b.ops, b.buf = b.ops[:0], b.buf[:0] }
 
@@ -67,6 +73,49 @@ func (b *Batch) Ops() iter.Seq[Op] {
 		}
 	}
 }
+
+// Sort puts the steps in the order of their keys and drops those that later ones
+// replace. A batch that deletes a range stays as it is, and Sort returns false.
+func (b *Batch) Sort() bool {
+	order := make([]sortKey, len(b.ops))
+	for i, s := range b.ops {
+		if s.kind == OpDeleteRange {
+			return false
+		}
+		var head [16]byte
+		copy(head[:], b.buf[s.key:s.value])
+		order[i] = sortKey{binary.BigEndian.Uint64(head[:]), binary.BigEndian.Uint64(head[8:]), int32(i)}
+	}
+	slices.SortFunc(order, func(x, y sortKey) int {
+		if x.high != y.high {
+			return cmp.Compare(x.high, y.high)
+		}
+		if x.low != y.low {
+			return cmp.Compare(x.low, y.low)
+		}
+		if c := bytes.Compare(b.keyOf(int(x.at)), b.keyOf(int(y.at))); c != 0 {
+			return c
+		}
+		return cmp.Compare(x.at, y.at)
+	})
+	sorted := make([]step, 0, len(order))
+	for i, k := range order {
+		if i+1 == len(order) || !bytes.Equal(b.keyOf(int(k.at)), b.keyOf(int(order[i+1].at))) {
+			sorted = append(sorted, b.ops[k.at])
+		}
+	}
+	b.ops = sorted
+	return true
+}
+
+// sortKey is the place of a step and how its key begins, which tells most apart
+// without a look at the key.
+type sortKey struct {
+	high, low uint64
+	at        int32
+}
+
+func (b *Batch) keyOf(i int) []byte { return b.buf[b.ops[i].key:b.ops[i].value] }
 
 // add appends a step; the key may be text, which spares a conversion.
 func add[B []byte | string](b *Batch, kind OpKind, key B, value []byte) {

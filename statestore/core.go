@@ -21,6 +21,7 @@ type store struct {
 	db     DB
 	log    Changelog
 	pend   overlay
+	loaded Batch // rows that were restored while nothing was pending, until somebody looks
 	puts   Batch // versioned stores: the versions put since the last flush, for the changelog
 	listen func(key []byte, old, now version) error
 	closed bool
@@ -131,7 +132,7 @@ func (s *store) Dirty() bool { return s.pend.first != nil }
 func (s *store) Writes() uint64 { return s.pend.writes }
 
 // PendingBytes implements Store.
-func (s *store) PendingBytes() int { return s.pend.bytes + s.puts.Size() }
+func (s *store) PendingBytes() int { return s.pend.bytes + s.puts.Size() + s.loaded.bytes() }
 
 // Flush implements Store.
 func (s *store) Flush() error {
@@ -220,7 +221,34 @@ func (s *store) Restore(key, value []byte, timestamp int64) error {
 	}
 	s.rowBuf = append(s.rowBuf, value...)
 	s.memoSet = false
-	s.pend.restore(row, s.rowBuf, value != nil, timestamp)
+	switch {
+	case len(s.pend.byKey) > 0:
+		s.pend.restore(row, s.rowBuf, value != nil, timestamp)
+	case value != nil:
+		s.loaded.Put(row, s.rowBuf)
+	default:
+		s.loaded.Delete(row)
+	}
+	return nil
+}
+
+// settle makes restored rows pending changes like others, since somebody looks or
+// writes. Restores that nobody watches are spared that.
+func (s *store) settle() error {
+	if s.loaded.ops == nil {
+		return nil
+	}
+	for op := range s.loaded.Ops() {
+		v := version{time: NoTimestamp}
+		if op.Kind == OpPut {
+			var err error
+			if v, err = s.versionOf(op.Value); err != nil {
+				return err
+			}
+		}
+		s.pend.restore(op.Key, v.row, v.live, v.time)
+	}
+	s.loaded = Batch{}
 	return nil
 }
 
@@ -234,9 +262,10 @@ func (s *store) Pending(b *Batch) {
 			b.DeleteRange(s.layout.segmentRange(gone, live-1))
 		}
 	}
+	s.hand(b, live)
 	s.pend.take(func(key string, v version) {
 		switch {
-		case live > 0 && binary.BigEndian.Uint32([]byte(key[idLen:idLen+segmentLen])) < live:
+		case live > 0 && segmentOf(key) < live:
 		case v.live:
 			add(b, OpPut, key, v.row)
 		default:
@@ -249,9 +278,30 @@ func (s *store) Pending(b *Batch) {
 	}
 }
 
+// hand adds the restored rows that nobody looked at to b. The two trade their
+// memory if they can.
+func (s *store) hand(b *Batch, live uint32) {
+	if b.Len() == 0 && live == 0 {
+		*b, s.loaded = s.loaded, *b
+		return
+	}
+	for op := range s.loaded.Ops() {
+		if live == 0 || segmentOf(op.Key) >= live {
+			add(b, op.Kind, op.Key, op.Value)
+		}
+	}
+	s.loaded.Reset()
+}
+
+// segmentOf returns the segment in the key of a row.
+func segmentOf[B []byte | string](row B) uint32 {
+	return binary.BigEndian.Uint32([]byte(row[idLen : idLen+segmentLen]))
+}
+
 // Discard implements Store.
 func (s *store) Discard() {
 	s.memoSet = false
+	s.loaded = Batch{}
 	s.pend.reset()
 	s.puts.Reset()
 	s.now, s.flushed = s.applied, s.applied
@@ -298,6 +348,9 @@ func (s *store) get(key []byte) (version, error) {
 	if s.closed {
 		return version{}, s.fail(ErrClosed)
 	}
+	if err := s.settle(); err != nil {
+		return version{}, err
+	}
 	if e := s.pend.byKey[string(key)]; e != nil {
 		return e.cur, nil
 	}
@@ -337,6 +390,9 @@ func (s *store) set(key, row []byte, live bool, at int64) error {
 	if s.closed {
 		return s.fail(ErrClosed)
 	}
+	if err := s.settle(); err != nil {
+		return err
+	}
 	return s.pend.set(key, row, live, at, s.spec.Cached, s.before)
 }
 
@@ -361,6 +417,9 @@ func (s *store) observe(at int64) (live bool) {
 func (s *store) scan(from, to []byte, order Order, f func(key []byte, v version) (bool, error)) error {
 	if s.closed {
 		return s.fail(ErrClosed)
+	}
+	if err := s.settle(); err != nil {
+		return err
 	}
 	m := merge{store: s, cursor: cursor{o: &s.pend, order: order, from: string(from), to: string(to)}, f: f}
 	for p, err := range s.db.Range(from, to, order) {

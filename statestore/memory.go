@@ -119,6 +119,9 @@ func (d *memoryDB) Apply(b *Batch, positions map[string]int64) error {
 	return nil
 }
 
+// Load implements DB.
+func (d *memoryDB) Load(b *Batch, positions map[string]int64) error { return d.Apply(b, positions) }
+
 func (d *memoryDB) deleteRange(from, to []byte) {
 	var gone []Pair
 	d.rows.Ascend(Pair{Key: from}, func(p Pair) bool {

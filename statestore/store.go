@@ -78,6 +78,9 @@ type DB interface {
 	// a crash, not at all. It keeps nothing of b. Whether a crash forgets an
 	// apply is the engine's; it never forgets one and keeps a later one.
 	Apply(b *Batch, positions map[string]int64) error
+	// Load is Apply in the way that suits the many rows of a restore. It may add to
+	// b and sort it.
+	Load(b *Batch, positions map[string]int64) error
 	// Position returns the last position of every changelog topic that was
 	// applied: the offset of the next record to restore.
 	Position() (map[string]int64, error)

@@ -158,6 +158,11 @@ func (d *db) Apply(b *statestore.Batch, positions map[string]int64) error {
 	return nil
 }
 
+// Load implements statestore.DB.
+func (d *db) Load(b *statestore.Batch, positions map[string]int64) error {
+	return d.Apply(b, positions)
+}
+
 // deleteRange deletes the keys of a range one by one, for goleveldb knows no
 // other way.
 func (d *db) deleteRange(batch *leveldb.Batch, from, to []byte, earlier [][]byte) error {

@@ -5,6 +5,9 @@
 // was applied outlives the process, and a power cut once a memtable fills up or
 // the DB closes. After a power cut a DB is where some earlier apply had left it,
 // whole, and its position says from where to restore.
+//
+// What a restore loads goes past log and memtable, as sorted tables that are on
+// disk before the DB knows of them.
 package pebble
 
 import (
@@ -31,6 +34,9 @@ type Options struct {
 	// MemTableBytes is how much a DB holds in memory before it writes a file;
 	// 0 is 16 MiB. There may be two of them in each DB.
 	MemTableBytes uint64
+	// LoadBytes is the least that a DB takes from a restore as a file of its own, past
+	// memory; 0 is 1 MiB.
+	LoadBytes int
 	// MaxOpenFiles bounds the open files of each DB; 0 is 256.
 	MaxOpenFiles int
 	// Logger gets what Pebble has to say; nil is silence.
@@ -47,6 +53,9 @@ func New(o Options) statestore.Engine {
 	}
 	if o.MemTableBytes == 0 {
 		o.MemTableBytes = 16 << 20
+	}
+	if o.LoadBytes == 0 {
+		o.LoadBytes = 1 << 20
 	}
 	if o.MaxOpenFiles == 0 {
 		o.MaxOpenFiles = 256
@@ -102,7 +111,8 @@ func (e *engine) Open(dir string) (statestore.DB, error) {
 		e.release()
 		return nil, errors.Join(fmt.Errorf("open state directory %s: %w", dir, err), lock.Close())
 	}
-	return &db{reader: reader{inner: inner}, pebble: inner, lock: lock, release: e.release}, nil
+	po.EnsureDefaults()
+	return &db{reader: reader{inner: inner}, pebble: inner, dir: dir, options: po, loadBytes: o.LoadBytes, lock: lock, release: e.release}, nil
 }
 
 // listener reports damaged files. Without one Pebble would end the process; the
@@ -210,8 +220,13 @@ func (r *reader) Close() error {
 type db struct {
 	reader
 	pebble  *pebble.DB
+	dir     string
+	options *pebble.Options // with defaults
 	lock    *pebble.Lock
 	release func()
+
+	loadBytes int
+	unwritten bool // an apply may be in the memtable
 }
 
 // Apply implements statestore.DB.
@@ -226,6 +241,7 @@ func (d *db) Apply(b *statestore.Batch, positions map[string]int64) error {
 }
 
 func (d *db) apply(b *statestore.Batch, positions map[string]int64) (err error) {
+	d.unwritten = true
 	batch := d.pebble.NewBatchWithSize(b.Size() + 16*(b.Len()+len(positions)) + 64*len(positions))
 	defer func() { err = errors.Join(err, batch.Close()) }()
 	for op := range b.Ops() {

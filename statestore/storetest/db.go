@@ -118,6 +118,13 @@ func dbPositions(t *testing.T, s Suite) {
 	apply(t, db, map[string]int64{"t": 7})
 	equal(t, "positions", at(), "t:7 u:1099511627776")
 	wantRows(t, db, "a=1")
+	var b statestore.Batch
+	b.Put([]byte("b"), []byte("1"))
+	b.Put([]byte("a"), []byte("2"))
+	b.Put([]byte("b"), []byte("2"))
+	must(t, db.Load(&b, map[string]int64{"u": 1}))
+	equal(t, "positions after a load", at(), "t:7 u:1")
+	wantRows(t, db, "a=2", "b=2")
 }
 
 func dbSnapshots(t *testing.T, s Suite) {
@@ -201,6 +208,7 @@ func dbClosed(t *testing.T, s Suite) {
 	_, _, err = db.Get(nil, []byte("a"))
 	wantErr(t, "get", err, statestore.ErrClosed)
 	wantErr(t, "apply", db.Apply(&statestore.Batch{}, map[string]int64{"t": 1}), statestore.ErrClosed)
+	wantErr(t, "load", db.Load(&statestore.Batch{}, map[string]int64{"t": 1}), statestore.ErrClosed)
 	_, err = db.Position()
 	wantErr(t, "position", err, statestore.ErrClosed)
 	_, err = db.Snapshot()
@@ -238,7 +246,11 @@ func dbModel(t *testing.T, s Suite) {
 					model[k] = v
 				}
 			}
-			must(t, db.Apply(&b, nil))
+			if rapid.Bool().Draw(t, "load") {
+				must(t, db.Load(&b, nil))
+			} else {
+				must(t, db.Apply(&b, nil))
+			}
 		}
 		from, to := prefix+string(key.Draw(t, "from")), prefix+string(key.Draw(t, "end"))
 		want := []string{}

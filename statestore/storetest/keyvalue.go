@@ -121,15 +121,27 @@ func keyValueModel(t *testing.T, s Suite) {
 		discard()
 		wantTable(t, tb, applied)
 		equal(t, "bytes of nothing", tb.PendingBytes(), 0)
-		restored := openTable(t, db, statestore.Spec{Name: ids.next(), Timestamped: true, Logged: true})
-		for _, e := range committed {
-			must(t, restored.Restore(e.Key, e.Value, e.Timestamp))
-		}
-		wantTable(t, restored, applied)
-		commit(t, db, restored)
-		wantTable(t, restored, applied)
-		equal(t, "changelog of a restore", len(restored.log.Entries), 0)
+		wantRestores(t, db, &ids, committed, applied)
 	})
+}
+
+// wantRestores restores a changelog into a table that is read at once, and into one
+// that is not.
+func wantRestores(t fataler, db statestore.DB, ids *names, log []Entry, want map[string]cell) {
+	t.Helper()
+	spec := statestore.Spec{Name: ids.next(), Timestamped: true, Logged: true}
+	restored := openTable(t, db, spec)
+	for _, e := range log {
+		must(t, restored.Restore(e.Key, e.Value, e.Timestamp))
+	}
+	wantTable(t, restored, want)
+	commit(t, db, restored)
+	wantTable(t, restored, want)
+	equal(t, "changelog of a restore", len(restored.log.Entries), 0)
+	spec.Name = ids.next()
+	unseen := openTable(t, db, spec)
+	load(t, db, unseen, log)
+	wantTable(t, unseen, want)
 }
 
 // wantHeard checks what a flush told its listener.

@@ -206,3 +206,18 @@ func commit(t fataler, db statestore.DB, stores ...statestore.Store) {
 	}
 	must(t, db.Apply(&b, nil))
 }
+
+// load restores a changelog into a store that nobody looks at, in two loads.
+func load(t fataler, db statestore.DB, s statestore.Store, entries []Entry) {
+	t.Helper()
+	half := len(entries) / 2
+	for _, part := range [][]Entry{entries[:half], entries[half:]} {
+		for _, e := range part {
+			must(t, s.Restore(e.Key, e.Value, e.Timestamp))
+		}
+		var b statestore.Batch
+		s.Pending(&b)
+		must(t, db.Load(&b, nil))
+	}
+	equal(t, "bytes of nothing", s.PendingBytes(), 0)
+}

@@ -113,6 +113,10 @@ func windowModel(t *testing.T, s Suite) {
 			must(t, restored.Restore(e.Key, e.Value, e.Timestamp))
 		}
 		wantWindows(t, restored, model, live, keys.Draw(t, "fetch"))
+		spec.Name = ids.next()
+		unseen := openWindows(t, db, spec)
+		load(t, db, unseen, ws.log.Entries)
+		wantWindows(t, unseen, model, live, keys.Draw(t, "fetch"))
 	})
 }
 
@@ -360,6 +364,10 @@ func sessionModel(t *testing.T, s Suite) {
 			must(t, restored.Restore(e.Key, e.Value, e.Timestamp))
 		}
 		check(restored)
+		spec.Name = ids.next()
+		unseen := openSessions(t, db, spec)
+		load(t, db, unseen, ss.log.Entries)
+		check(unseen)
 	})
 }
 

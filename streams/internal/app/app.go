@@ -205,7 +205,7 @@ func (a *App) worker(i int, h *home, holdings *runtime.Holdings, setup *runtime.
 				TransactionalID: transactions, TransactionTimeout: c.TransactionTimeout,
 			}, r)
 		},
-		CommitInterval: c.CommitInterval, CacheBytes: max(1, c.CacheBytes/c.Workers),
+		CommitInterval: c.CommitInterval, CacheBytes: max(1, c.CacheBytes/c.Workers), RestoreBytes: c.RestoreBytes / c.Workers,
 		Buffered: c.Buffered, PollRecords: pollRecords, StopTimeout: c.StopTimeout,
 		ResetToEnd: c.ResetToEnd, Leave: c.LeaveOnStop, AcceptableLag: c.AcceptableLag, ProbingInterval: c.ProbingInterval,
 		ErrorPolicy: a.errorPolicy(), OnRestore: c.OnRestore, OnStandby: c.OnStandby, OnChange: a.poke, Logger: a.log,

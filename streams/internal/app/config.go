@@ -102,6 +102,10 @@ type Config struct {
 	// memory before they commit early. 0 is 10 MiB; below 0 commits after every
 	// change.
 	CacheBytes int
+	// RestoreBytes is how much all workers together keep in memory of state that they
+	// restore before it goes to the state folder. With more of it less is written
+	// twice. 0 is 64 MiB.
+	RestoreBytes int
 	// Buffered is how many records of a partition wait in memory before its
 	// fetching pauses. 0 is 1000.
 	Buffered int
@@ -210,8 +214,8 @@ func (c Config) withDefaults() (Config, error) {
 		return bad("Guarantee", "is unknown")
 	case c.Workers < 0, c.Standbys < 0, c.Warmups < 0, c.ProbingInterval < 0:
 		return bad("Workers, Standbys, Warmups and ProbingInterval", "must not be negative")
-	case c.Buffered < 0, c.CommitInterval < 0, c.SessionTimeout < 0, c.StopTimeout < 0, c.TransactionTimeout < 0, c.Retries < 0, c.RetryBackoff < 0:
-		return bad("Buffered, CommitInterval, SessionTimeout, StopTimeout, TransactionTimeout, Retries and RetryBackoff", "must not be negative")
+	case c.Buffered < 0, c.RestoreBytes < 0, c.CommitInterval < 0, c.SessionTimeout < 0, c.StopTimeout < 0, c.TransactionTimeout < 0, c.Retries < 0, c.RetryBackoff < 0:
+		return bad("Buffered, RestoreBytes, CommitInterval, SessionTimeout, StopTimeout, TransactionTimeout, Retries and RetryBackoff", "must not be negative")
 	}
 	interval := 30 * time.Second
 	if c.Guarantee == ExactlyOnceV2 {
@@ -231,6 +235,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Workers = or(c.Workers, 1)
 	c.CacheBytes = or(c.CacheBytes, 10<<20)
+	c.RestoreBytes = or(c.RestoreBytes, 64<<20)
 	c.Buffered = or(c.Buffered, 1000)
 	c.SessionTimeout = or(c.SessionTimeout, 45*time.Second)
 	c.StopTimeout = or(c.StopTimeout, 30*time.Second)

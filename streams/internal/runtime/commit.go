@@ -78,7 +78,7 @@ func (t *Task) Applied(acked map[string]int64) error {
 			s.position = max(s.position, last+1)
 		}
 	}
-	if err := t.apply(); err != nil {
+	if err := t.apply(statestore.DB.Apply); err != nil {
 		return err
 	}
 	for _, q := range t.queues {
@@ -92,29 +92,29 @@ func (t *Task) Applied(acked map[string]int64) error {
 }
 
 // apply moves every flushed change into its database.
-func (t *Task) apply() error {
-	return errors.Join(t.applyTo(t.o.Disk, true), t.applyTo(t.o.Memory, false))
+func (t *Task) apply(into func(statestore.DB, *statestore.Batch, map[string]int64) error) error {
+	return errors.Join(t.applyTo(t.o.Disk, true, into), t.applyTo(t.o.Memory, false, into))
 }
 
-func (t *Task) applyTo(db statestore.DB, persistent bool) error {
+func (t *Task) applyTo(db statestore.DB, persistent bool, into func(statestore.DB, *statestore.Batch, map[string]int64) error) error {
 	if db == nil {
 		return nil
 	}
-	var batch statestore.Batch
+	t.batch.Reset()
 	positions := map[string]int64{}
 	for _, s := range t.stores {
 		if s.desc.Persistent != persistent {
 			continue
 		}
-		s.store.Pending(&batch)
+		s.store.Pending(&t.batch)
 		if s.desc.Logged && s.position >= 0 {
 			positions[s.key] = s.position
 		}
 	}
-	if batch.Len() == 0 && len(positions) == 0 {
+	if t.batch.Len() == 0 && len(positions) == 0 {
 		return nil
 	}
-	if err := db.Apply(&batch, positions); err != nil {
+	if err := into(db, &t.batch, positions); err != nil {
 		return fmt.Errorf("task %s: apply: %w", t.id, err)
 	}
 	return nil

@@ -390,10 +390,19 @@ func (d *faultyDatabases) Open(id TaskID) (statestore.DB, error) {
 
 // Apply tells a process that died nothing.
 func (d faultyDB) Apply(b *statestore.Batch, positions map[string]int64) error {
+	return d.into(d.DB.Apply, b, positions)
+}
+
+// Load fails as Apply does.
+func (d faultyDB) Load(b *statestore.Batch, positions map[string]int64) error {
+	return d.into(d.DB.Load, b, positions)
+}
+
+func (d faultyDB) into(apply func(*statestore.Batch, map[string]int64) error, b *statestore.Batch, positions map[string]int64) error {
 	if err := d.faults.step("apply"); err != nil {
 		return err
 	}
-	if err := d.DB.Apply(b, positions); err != nil {
+	if err := apply(b, positions); err != nil {
 		return err
 	}
 	return d.faults.step("applied")

@@ -3,6 +3,7 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -216,6 +217,38 @@ func TestStandbyIsAskedByStaleQueriesOnly(t *testing.T) {
 		}
 		b.end()
 	})
+}
+
+// TestRestoresReachTheDatabaseOnTheirWay looks how far the database is when each
+// batch came.
+func TestRestoresReachTheDatabaseOnTheirWay(t *testing.T) {
+	for most, want := range map[int][]int64{1: {0, 7, 14}, 1 << 20: {0, 0, 0}} {
+		inBubble(t, func(b *bench) {
+			for i := range 20 {
+				b.cluster.add(TP{changelogTopic, 0}, fmt.Sprintf("k%d", i), "\x00\x00\x00\x00\x00\x00\x00\x01", 0)
+			}
+			var at []int64
+			b.o.PollRecords, b.o.RestoreBytes = 7, most
+			b.o.OnRestore = func(e RestoreEvent) {
+				if e.Step == RestoreBatch {
+					positions, err := b.disk.dbs[TaskID{}].Position()
+					must(t, err)
+					at = append(at, positions[changelogTopic])
+				}
+			}
+			b.start()
+			b.settle()
+			b.end()
+			if !slices.Equal(at, want) {
+				t.Errorf("with %d bytes: %v, want %v", most, at, want)
+			}
+			positions, err := b.disk.dbs[TaskID{}].Position()
+			must(t, err)
+			if positions[changelogTopic] != 20 {
+				t.Errorf("positions %v", positions)
+			}
+		})
+	}
 }
 
 func TestRestoresAreTold(t *testing.T) {

@@ -134,7 +134,15 @@ func (w *Worker) restore(ctx context.Context) error {
 			}
 		}
 	}
+	if err := w.unload(); err != nil {
+		return err
+	}
 	w.warmed()
+	return w.launchRestored()
+}
+
+// launchRestored lets the tasks run that lack nothing any more.
+func (w *Worker) launchRestored() error {
 	for _, s := range w.order {
 		if s.state == restoring && len(s.restores) == 0 {
 			if err := w.launch(s); err != nil {
@@ -143,6 +151,30 @@ func (w *Worker) restore(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// unload lets the tasks with the most restored changes apply them, until what all
+// of them keep is within bounds.
+func (w *Worker) unload() error {
+	for {
+		most, bytes, sum := (*slot)(nil), 0, 0
+		for _, s := range w.order {
+			if s.state != restoring && s.state != following {
+				continue
+			}
+			n := s.task.PendingBytes()
+			sum += n
+			if n > bytes {
+				most, bytes = s, n
+			}
+		}
+		if sum <= w.o.RestoreBytes {
+			return nil
+		}
+		if err := most.task.Restored(); err != nil {
+			return err
+		}
+	}
 }
 
 // reopenCopies lets copies start again after a failure, as tasks do.

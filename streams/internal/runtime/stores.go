@@ -13,10 +13,6 @@ import (
 	"github.com/weirstream/weir/streams/internal/graph"
 )
 
-// restoreBytes is how much a task restores before it applies: what bounds the
-// memory of a restore.
-const restoreBytes = 8 << 20
-
 // storeState is one store of a task.
 type storeState struct {
 	desc     graph.Store
@@ -142,8 +138,8 @@ func (t *Task) Changelogs() []Changelog {
 }
 
 // Restore puts records of a changelog into its store. next is the offset after
-// them, markers included. Large restores reach the database on their way, so a
-// crash does not start them over; Restored ends a restore.
+// them, markers included. [Task.Restored] moves what came so far into the
+// database, now and then so that a crash does not start it all over, and at the end.
 func (t *Task) Restore(topic string, records []Message, next int64) error {
 	i := slices.IndexFunc(t.stores, func(s *storeState) bool { return s.topic == topic && s.desc.Logged })
 	if i < 0 {
@@ -160,14 +156,11 @@ func (t *Task) Restore(topic string, records []Message, next int64) error {
 		}
 	}
 	s.position = max(s.position, next)
-	if s.store.PendingBytes() < restoreBytes {
-		return nil
-	}
-	return t.apply()
+	return nil
 }
 
-// Restored applies what the restores left over.
-func (t *Task) Restored() error { return t.apply() }
+// Restored applies what was restored since the last time.
+func (t *Task) Restored() error { return t.apply(statestore.DB.Load) }
 
 func (t *Task) closeStores() error {
 	var errs []error

@@ -58,8 +58,9 @@ type Task struct {
 	marks     map[string]int64 // what operators remember
 	acted     uint64           // times that operators sent, remembered or scheduled
 
-	stores    []*storeState // upstream first
-	broken    error         // first error of a database or the collector: never the user's to handle
+	stores    []*storeState    // upstream first
+	batch     statestore.Batch // of one apply after another
+	broken    error            // first error of a database or the collector: never the user's to handle
 	stream    agenda
 	wall      agenda
 	schedules int
@@ -102,7 +103,7 @@ func (t *Task) Start() error {
 	if err != nil {
 		return fmt.Errorf("task %s: %w", t.id, err)
 	}
-	t.operators = operators
+	t.operators, t.batch = operators, statestore.Batch{} // a restore needs more than a commit
 	return nil
 }
 

@@ -38,7 +38,7 @@ func newTrial(t *testing.T, p Program, v *vault, tps ...TP) *Trial {
 	tr := &Trial{t: t, vault: v, disk: &faultyDatabases{faults: v.faults}}
 	tr.o = WorkerOptions{
 		ApplicationID: "app", Program: p, Databases: tr.disk, Holdings: NewHoldings(), Setup: &Setup{Layout: NewLayout("app", p.Graph())},
-		CommitInterval: 100 * time.Millisecond, CacheBytes: 1 << 20, Buffered: 10, PollRecords: 7,
+		CommitInterval: 100 * time.Millisecond, CacheBytes: 1 << 20, RestoreBytes: 1 << 20, Buffered: 10, PollRecords: 7,
 		StopTimeout: 5 * time.Second, OnChange: func() {}, Logger: slog.New(slog.DiscardHandler),
 	}
 	tr.o.Dial = func(ctx context.Context, r Rebalancer) (Log, error) {

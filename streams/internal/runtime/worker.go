@@ -37,6 +37,7 @@ type WorkerOptions struct {
 
 	CommitInterval time.Duration
 	CacheBytes     int           // pending changes of all tasks that make the worker commit early
+	RestoreBytes   int           // restored changes of all tasks that wait in memory
 	Buffered       int           // messages of a partition that may wait before its fetching pauses
 	PollRecords    int           // messages that one poll may bring
 	StopTimeout    time.Duration // how long the last commit may take

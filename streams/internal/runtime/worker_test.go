@@ -41,7 +41,7 @@ func inBubble(t *testing.T, test func(b *bench)) {
 		b.o = WorkerOptions{
 			ApplicationID: "app", Program: b.prog, Databases: b.disk, Holdings: NewHoldings(),
 			Setup:          &Setup{Layout: NewLayout("app", b.prog.graph), Repartitions: []string{"in2"}},
-			CommitInterval: time.Second, CacheBytes: 1 << 20, Buffered: 10, PollRecords: 100,
+			CommitInterval: time.Second, CacheBytes: 1 << 20, RestoreBytes: 1 << 20, Buffered: 10, PollRecords: 100,
 			StopTimeout: 5 * time.Second, OnChange: func() {}, Logger: slog.New(slog.DiscardHandler),
 		}
 		b.o.Dial = func(_ context.Context, r Rebalancer) (Log, error) {
