@@ -12,6 +12,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -202,11 +204,24 @@ func (c *cli) print(value any, header []string, rows [][]string) error {
 		rows = slices.Concat([][]string{header}, rows)
 	}
 	for _, row := range rows {
-		if _, err := io.WriteString(w, strings.Join(row, "\t")+"\n"); err != nil {
+		shown := make([]string, len(row))
+		for i, cell := range row {
+			shown[i] = visible(cell)
+		}
+		if _, err := io.WriteString(w, strings.Join(shown, "\t")+"\n"); err != nil {
 			return err
 		}
 	}
 	return w.Flush()
+}
+
+// visible escapes text, which anybody may have chosen, that a terminal would obey.
+func visible(text string) string {
+	if utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl) {
+		return text
+	}
+	quoted := strconv.Quote(text)
+	return quoted[1 : len(quoted)-1]
 }
 
 // outcome is what became of one item of a command, for example one topic.
