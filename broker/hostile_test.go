@@ -32,7 +32,15 @@ type underAttack struct {
 
 func attack(t *testing.T) *underAttack {
 	t.Helper()
-	addr, _, _ := start(t, broker.Config{Dir: t.TempDir()})
+	return attackOn(t, broker.Config{})
+}
+
+func attackOn(t *testing.T, c broker.Config) *underAttack {
+	t.Helper()
+	if c.Dir == "" {
+		c.Dir = t.TempDir()
+	}
+	addr, _, _ := start(t, c)
 	a := &underAttack{t: t, addr: addr, healthy: dialRaw(t, addr)}
 	a.healthy.create("t", 1)
 	a.healthy.create("c", 1, "cleanup.policy", "compact")

@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -59,6 +60,10 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 	res.Range, err = p.log.ReadInto(r.Into, r.Offset, limit, r.MaxBytes, r.MinOne)
 	if errors.Is(err, commitlog.ErrOffsetOutOfRange) {
 		return res, kerr.OffsetOutOfRange // the start of the log moved in between
+	}
+	if errors.Is(err, record.ErrCorrupt) || errors.Is(err, record.ErrShort) {
+		p.logger.Error("the log is damaged", slog.Int64("offset", r.Offset), slog.Any("err", err))
+		return res, kerr.CorruptMessage
 	}
 	if err == nil && r.ReadCommitted && res.Range.Len() > 0 {
 		res.Aborted, err = p.abortedIn(r.Offset, limit, res.Range)
