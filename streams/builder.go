@@ -3,7 +3,6 @@ package streams
 import (
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/weirstream/weir/streams/internal/graph"
 )
@@ -13,6 +12,7 @@ import (
 type Builder struct {
 	graph        *graph.Builder
 	sources      map[string]*source // by topic
+	patterns     map[string]*source // by expression
 	stores       map[string]graph.Store
 	repartitions map[string]any    // name → *Stream[K, V], shared by groupings of the same name
 	closes       map[string]closes // by the operator that makes windows
@@ -35,6 +35,7 @@ func NewBuilder(opts ...BuilderOption) *Builder {
 	b := &Builder{
 		graph:        graph.NewBuilder(),
 		sources:      map[string]*source{},
+		patterns:     map[string]*source{},
 		stores:       map[string]graph.Store{},
 		repartitions: map[string]any{},
 		closes:       map[string]closes{},
@@ -49,7 +50,7 @@ func NewBuilder(opts ...BuilderOption) *Builder {
 // mistake, in the order of the calls.
 func (b *Builder) Build() (*Topology, error) {
 	errs := b.errs
-	if len(errs) == 0 && len(b.sources) == 0 {
+	if len(errs) == 0 && len(b.sources)+len(b.patterns) == 0 {
 		errs = append(errs, ErrEmpty)
 	}
 	if b.built {
@@ -59,7 +60,13 @@ func (b *Builder) Build() (*Topology, error) {
 		return nil, errors.Join(errs...)
 	}
 	b.built = true
-	return &Topology{graph: b.graph.Build(), sources: maps.Clone(b.sources)}, nil
+	t := &Topology{graph: b.graph.Build(), sources: map[string]*source{}}
+	for _, of := range []map[string]*source{b.sources, b.patterns} {
+		for _, src := range of {
+			t.sources[src.Name] = src
+		}
+	}
+	return t, nil
 }
 
 // step is one call on the builder while it is worked on: it names the operator

@@ -84,6 +84,7 @@ func described() map[string]func(b *builder) {
 	maps.Copy(m, describedCogroups())
 	maps.Copy(m, describedGlobals())
 	maps.Copy(m, describedTables())
+	maps.Copy(m, describedPatterns())
 	m["numbers-stateless"] = numbersStateless
 	m["numbers-state"] = numbersState
 	return m

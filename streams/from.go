@@ -3,6 +3,7 @@ package streams
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 
 	"github.com/weirstream/weir/streams/internal/graph"
@@ -33,13 +34,57 @@ func From[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Se
 func FromTopics[K, V any](b *Builder, topics []string, key serde.Serde[K], value serde.Serde[V], opts ...Option) *Stream[K, V] {
 	s := b.next("KSTREAM-SOURCE", collect(opts), setName|setTimestamp)
 	s.need(key != nil && value != nil, "a serde is nil")
-	src := s.source(topics, s.name, false)
+	return read(s, s.source(topics, s.name, false), key, value)
+}
+
+// FromPattern reads every topic whose whole name matches an expression as one
+// stream, as [FromTopics] does: those that exist when the app starts, and those that
+// appear while it runs, which it notices within [Config.MetadataMaxAge] or from
+// another instance. Topics that are deleted are read no more.
+//
+//	topic a1          --x-------z-->
+//	topic a2          -----y------->   (made later)
+//	FromPattern a\d+  --x--y----z-->
+//
+// What brokers call internal, and what the app makes for itself, its dead letters
+// too, never match. A topic that another source reads must not match either, nor one
+// two patterns: it is an error, of Build where the names are known by then, else of
+// the app. The same pattern twice shares its source node. Options: those of [From].
+func FromPattern[K, V any](b *Builder, topics *regexp.Regexp, key serde.Serde[K], value serde.Serde[V], opts ...Option) *Stream[K, V] {
+	s := b.next("KSTREAM-SOURCE", collect(opts), setName|setTimestamp)
+	s.need(key != nil && value != nil, "a serde is nil")
+	s.need(topics != nil, "the pattern is nil")
+	return read(s, s.matching(topics), key, value)
+}
+
+// read lets a source decode for a new stream.
+func read[K, V any](s *step, src *source, key serde.Serde[K], value serde.Serde[V]) *Stream[K, V] {
 	if s.bad {
 		return broken[K, V]()
 	}
 	out := &flow[K, V]{Name: src.Name}
 	wiring.Feed(src, out, key, value)
-	return &Stream[K, V]{b: b, out: out, key: key, value: value}
+	return &Stream[K, V]{b: s.b, out: out, key: key, value: value}
+}
+
+// matching adds the node that reads what matches an expression, or finds the one
+// that does.
+func (s *step) matching(topics *regexp.Regexp) *source {
+	if s.bad {
+		return nil
+	}
+	p := graph.NewPattern(topics)
+	if old, ok := s.b.patterns[p.String()]; ok {
+		s.once()
+		return old
+	}
+	if err := s.b.graph.AddPattern(s.name, p); err != nil {
+		s.check(fmt.Errorf("%w: %w", ErrDuplicate, err))
+		return nil
+	}
+	src := &source{Name: s.name, Pattern: p, Times: s.o.times}
+	s.b.patterns[p.String()] = src
+	return src
 }
 
 // source adds the node that reads user topics, or finds the one that does.
@@ -80,7 +125,14 @@ func (s *step) shared(old *source, topics []string, topic string, table bool) {
 			ErrDuplicate, topic, old.Name))
 	case !slices.Equal(old.Topics, topics):
 		s.check(fmt.Errorf("%w: topic %s is already read by %s, with other topics", ErrDuplicate, topic, old.Name))
-	case s.o.has(setTimestamp):
+	default:
+		s.once()
+	}
+}
+
+// once checks that a source that exists already is not configured again.
+func (s *step) once() {
+	if s.o.has(setTimestamp) {
 		s.check(errors.New("what decides the time belongs to the first reading of a topic"))
 	}
 }

@@ -12,7 +12,7 @@ import (
 // any number of tasks, on any goroutines, may be made of it.
 type Topology struct {
 	graph   *graph.Topology
-	sources map[string]*source
+	sources map[string]*source // by node
 }
 
 // Describe returns the topology in the text format of Kafka Streams, without

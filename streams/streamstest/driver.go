@@ -186,11 +186,33 @@ func (d *Driver) PipeMessage(m processor.Message) error {
 		d.err = errors.Join(d.err, d.update(m))
 		return d.err
 	}
-	if d.readers[m.Topic] == nil {
+	p, err := d.reader(m.Topic)
+	if err != nil {
+		return err
+	}
+	if p == nil {
 		return fmt.Errorf("no source reads topic %s", m.Topic)
 	}
 	d.loop = append(d.loop, m)
 	return d.settle()
+}
+
+// reader returns the part that reads a topic, by name or because a pattern matches
+// it; nil for none.
+func (d *Driver) reader(topic string) (*part, error) {
+	if d.readers[topic] != nil || topic == d.letters() {
+		return d.readers[topic], nil
+	}
+	g, err := d.topology.Graph().Bind(d.app, []string{topic})
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range d.parts {
+		if slices.Contains(g.Subtopologies[p.sub.ID].Sources, topic) {
+			d.readers[topic] = p
+		}
+	}
+	return d.readers[topic], nil
 }
 
 // update puts a record into its global table.
@@ -338,10 +360,11 @@ func (d collector) Send(o *processor.Outgoing) error {
 	if d.globals[m.Topic] {
 		return d.update(m)
 	}
-	if d.readers[m.Topic] != nil {
+	p, err := d.reader(m.Topic)
+	if p != nil {
 		d.loop = append(d.loop, m)
 	}
-	return nil
+	return err
 }
 
 // InputTopic writes typed records to a topic that the topology reads.

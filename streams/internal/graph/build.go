@@ -37,6 +37,9 @@ func (b *Builder) AddSource(name string, topics ...string) error {
 		if other, ok := b.readers[t]; ok {
 			return fmt.Errorf("topic %s is already read by %s", t, other)
 		}
+		if err := b.unmatched(t); err != nil {
+			return err
+		}
 	}
 	if err := b.add(Node{Name: name, Kind: Source, Topics: topics}); err != nil {
 		return err
@@ -114,10 +117,14 @@ func (b *Builder) AddRepartition(r Repartition) error {
 func (b *Builder) Copartition(by string, nodes ...string) {
 	c := Copartition{By: by}
 	for _, name := range nodes {
-		c.Topics = append(c.Topics, b.upstream(name)...)
+		c.Sources = append(c.Sources, b.upstream(name)...)
+	}
+	slices.Sort(c.Sources)
+	c.Sources = slices.Compact(c.Sources)
+	for _, source := range c.Sources {
+		c.Topics = append(c.Topics, b.nodes[source].Topics...)
 	}
 	slices.Sort(c.Topics)
-	c.Topics = slices.Compact(c.Topics)
 	b.copartitions = append(b.copartitions, c)
 }
 
@@ -167,17 +174,17 @@ func (b *Builder) NullKeysCount(node string) bool {
 // connected. The slice is not to be changed.
 func (b *Builder) Parents(name string) []string { return b.nodes[name].Parents }
 
-// upstream returns the topics that a node is fed from.
+// upstream returns the sources that a node is fed from.
 func (b *Builder) upstream(name string) []string {
 	n := b.nodes[name]
 	if n.Kind == Source {
-		return n.Topics
+		return []string{name}
 	}
-	var topics []string
+	var sources []string
 	for _, p := range n.Parents {
-		topics = append(topics, b.upstream(p)...)
+		sources = append(sources, b.upstream(p)...)
 	}
-	return topics
+	return sources
 }
 
 // Build cuts the graph into sub-topologies, numbered in the order in which
@@ -227,7 +234,7 @@ func (b *Builder) cut(id int, names []string) Subtopology {
 			s.Global = &g
 		}
 		s.Nodes = append(s.Nodes, Node{
-			Name: n.Name, Kind: n.Kind, Topics: slices.Clone(n.Topics), Stores: slices.Clone(n.Stores),
+			Name: n.Name, Kind: n.Kind, Topics: slices.Clone(n.Topics), Pattern: n.Pattern, Stores: slices.Clone(n.Stores),
 			Parents: slices.Clone(n.Parents), Children: slices.Clone(n.Children),
 		})
 		for _, st := range n.Stores {
@@ -252,7 +259,7 @@ func (b *Builder) cut(id int, names []string) Subtopology {
 	slices.SortFunc(s.Stores, func(a, b Store) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(s.Repartitions, func(a, b Repartition) int { return strings.Compare(a.Name, b.Name) })
 	for _, c := range b.copartitions {
-		if slices.Contains(names, b.readers[c.Topics[0]]) {
+		if slices.Contains(names, c.Sources[0]) {
 			s.Copartitions = append(s.Copartitions, c)
 		}
 	}

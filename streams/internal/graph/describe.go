@@ -31,7 +31,11 @@ func (t *Topology) Describe() string {
 func (n *Node) describe(b *strings.Builder) {
 	switch n.Kind {
 	case Source:
-		b.WriteString("    Source: " + n.Name + " (topics: [" + strings.Join(javaOrder(n.Topics), ", ") + "])\n")
+		topics := "[" + strings.Join(javaOrder(n.Topics), ", ") + "]"
+		if n.Pattern != nil {
+			topics = n.Pattern.String()
+		}
+		b.WriteString("    Source: " + n.Name + " (topics: " + topics + ")\n")
 	case Processor:
 		b.WriteString("    Processor: " + n.Name + " (stores: [" + strings.Join(javaOrder(n.Stores), ", ") + "])\n")
 	case Sink:

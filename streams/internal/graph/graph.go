@@ -29,6 +29,7 @@ type Node struct {
 	Name     string
 	Kind     Kind
 	Topics   []string // of a source, or the one of a sink; internal topics without the application id
+	Pattern  *Pattern // of a source that reads what matches, once [Topology.Bind] has put it into Topics; nil for none
 	Stores   []string // the stores that the node is connected to
 	Parents  []string // in the order in which they were connected
 	Children []string
@@ -93,8 +94,9 @@ type Global struct {
 // Copartition is a demand of equal partition counts, made by an operator where
 // records of several topics meet.
 type Copartition struct {
-	By     string   // the operator, and where it stands, for people
-	Topics []string // source topics, sorted; internal ones without the application id
+	By      string   // the operator, and where it stands, for people
+	Sources []string // nodes, sorted
+	Topics  []string // that these read, sorted; internal ones without the application id
 }
 
 // Topology is a whole application. It is never changed once built, so it may be

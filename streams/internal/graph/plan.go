@@ -11,7 +11,7 @@ import (
 type Plan struct {
 	Tasks        []int32         // tasks of each sub-topology, by its id
 	Repartitions []InternalTopic // to create before the first task starts, sorted by name
-	Changelogs   []InternalTopic // to create before the first task starts, sorted by name
+	Changelogs   []InternalTopic // the same; of no partitions where there is no task yet
 }
 
 // ErrCopartition means that topics whose records meet have different partition counts.
@@ -88,6 +88,9 @@ func (t *Topology) sizeRepartitions(counts map[string]int32) error {
 			}
 			return n > 0
 		})
+		if len(left) == len(open) && t.quiet() {
+			return fmt.Errorf("%w: none matches a pattern, and the partition count of %s depends on it", ErrNoTopic, open[0].Name)
+		}
 		if len(left) == len(open) {
 			return fmt.Errorf("the partition count of %s depends on itself: set it", open[0].Name)
 		}
@@ -97,6 +100,13 @@ func (t *Topology) sizeRepartitions(counts map[string]int32) error {
 		t.Subtopologies[i].adapt(counts)
 	}
 	return nil
+}
+
+// quiet reports whether a pattern matches no topic.
+func (t *Topology) quiet() bool {
+	return slices.ContainsFunc(t.Subtopologies, func(s Subtopology) bool {
+		return slices.ContainsFunc(s.Nodes, func(n Node) bool { return n.Pattern != nil && len(n.Topics) == 0 })
+	})
 }
 
 // upstream returns the partition count of the largest source of the
@@ -148,7 +158,7 @@ func (s *Subtopology) adapts(topic string) bool {
 func (s *Subtopology) copartitioned(counts map[string]int32) error {
 	var errs []error
 	for _, c := range s.Copartitions {
-		for _, topic := range c.Topics[1:] {
+		for _, topic := range c.Topics {
 			if counts[topic] != counts[c.Topics[0]] {
 				errs = append(errs, fmt.Errorf("%s: %w: %s has %d partitions, %s %d",
 					c.By, ErrCopartition, c.Topics[0], counts[c.Topics[0]], topic, counts[topic]))

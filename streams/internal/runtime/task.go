@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weirstream/weir/statestore"
@@ -111,7 +112,7 @@ func (t *Task) Start() error {
 // slices of m until it is processed. A message before the position of the
 // partition is dropped: it was here before.
 func (t *Task) Enqueue(m *Message) error {
-	q := t.queue(TP{m.Topic, m.Partition})
+	q := t.source(TP{m.Topic, m.Partition})
 	if q == nil {
 		return fmt.Errorf("task %s does not read %s-%d", t.id, m.Topic, m.Partition)
 	}
@@ -137,7 +138,7 @@ func (t *Task) SetEnd(tp TP, next, end int64) {
 // the time that was committed with it. One that is not committed counts as
 // progress to commit.
 func (t *Task) Resume(from Offset, committed bool) {
-	q := t.queue(from.TP)
+	q := t.source(from.TP)
 	if q == nil || from.Offset < 0 {
 		return
 	}
@@ -253,6 +254,21 @@ func (t *Task) queue(tp TP) *queue {
 		}
 	}
 	return nil
+}
+
+// source is queue, of a topic that a pattern brings in too if the task is to read
+// all that its sub-topology does.
+func (t *Task) source(tp TP) *queue {
+	q := t.queue(tp)
+	if q != nil || t.o.Sources != nil || tp.Partition != t.id.Partition {
+		return q
+	}
+	if _, reads := t.sub.Source(tp.Topic); reads {
+		q = newQueue(tp)
+		t.queues = append(t.queues, q)
+		slices.SortFunc(t.queues, func(a, b *queue) int { return strings.Compare(a.tp.Topic, b.tp.Topic) })
+	}
+	return q
 }
 
 // Waiting reports whether a partition is empty here although the broker has

@@ -7,6 +7,7 @@
 package wiring
 
 import (
+	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
 	"github.com/weirstream/weir/streams/serde"
 )
@@ -52,7 +53,8 @@ func Pass[K, V, K2, V2 any](from *Flow[K, V], to *Flow[K2, V2], mk func(a *Assem
 // Source is one source node: what it reads and what hangs below.
 type Source struct {
 	Name     string
-	Topics   []string // without the application id
+	Topics   []string       // without the application id
+	Pattern  *graph.Pattern // instead of Topics; nil for none
 	Internal bool
 	Table    bool
 	Times    Times

@@ -3,13 +3,15 @@ package wiring
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/op"
 	"github.com/weirstream/weir/streams/processor"
 )
 
-// NewTask instantiates the operators of a sub-topology. The processors of the
+// NewTask instantiates the operators of a sub-topology, given the sources by the
+// names of their nodes. The processors of the
 // user are initialised before it returns; if one fails, those before it are
 // closed again.
 func NewTask(sub *graph.Subtopology, sources map[string]*Source, h processor.Host) (processor.Task, error) {
@@ -19,7 +21,7 @@ func NewTask(sub *graph.Subtopology, sources map[string]*Source, h processor.Hos
 		if n.Kind != graph.Source {
 			continue
 		}
-		if err := tk.open(a, sources[n.Topics[0]]); err != nil {
+		if err := tk.open(a, sources[n.Name]); err != nil {
 			return nil, err
 		}
 	}
@@ -36,7 +38,14 @@ func NewTask(sub *graph.Subtopology, sources map[string]*Source, h processor.Hos
 type task struct {
 	env     *op.Env
 	inlets  map[string]*inlet // by topic, under the name that messages carry
+	matches []match           // what topics that are not among these may belong to
 	closers []func() error    // of the user's processors, in the order of their inits
+}
+
+// match is a source with a pattern.
+type match struct {
+	pattern *graph.Pattern
+	inlet   *inlet
 }
 
 // inlet is a source of a task.
@@ -54,6 +63,9 @@ func (t *task) open(a *Assembly, s *Source) error {
 			return err
 		}
 		in.feeds = append(in.feeds, f)
+	}
+	if s.Pattern != nil {
+		t.matches = append(t.matches, match{s.Pattern, in})
 	}
 	for _, topic := range s.Topics {
 		if s.Internal {
@@ -81,14 +93,18 @@ func (t *task) Process(m *processor.Message) (err error) {
 }
 
 func (t *task) inlet(m *processor.Message) (*inlet, error) {
-	in, ok := t.inlets[m.Topic]
-	if !ok {
+	if in, ok := t.inlets[m.Topic]; ok {
+		return in, nil
+	}
+	i := slices.IndexFunc(t.matches, func(c match) bool { return c.pattern.Match(m.Topic) })
+	if i < 0 {
 		return nil, &processor.Error{
 			Operator: t.env.TaskID().String(), Stage: processor.Deserialize,
 			Err: fmt.Errorf("the task does not read topic %s", m.Topic),
 		}
 	}
-	return in, nil
+	t.inlets[m.Topic] = t.matches[i].inlet
+	return t.matches[i].inlet, nil
 }
 
 // Close implements processor.Task.
