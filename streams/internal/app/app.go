@@ -63,6 +63,7 @@ type App struct {
 	log      *slog.Logger
 	ready    chan struct{}
 	changed  chan struct{} // capacity 1: something about a worker changed
+	noticed  chan struct{} // capacity 1: other instances read more topics
 
 	turn    sync.Mutex // changes of the state come one after another
 	mu      sync.Mutex
@@ -81,7 +82,7 @@ func New(topology runtime.Program, cfg Config) (*App, error) {
 	}
 	return &App{
 		topology: topology, config: cfg, log: cfg.Logger.With(slog.String("application", cfg.ApplicationID)),
-		ready: make(chan struct{}), changed: make(chan struct{}, 1),
+		ready: make(chan struct{}), changed: make(chan struct{}, 1), noticed: make(chan struct{}, 1),
 	}, nil
 }
 
@@ -128,10 +129,7 @@ func (a *App) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer admin.Close()
-	setup, err := runtime.Prepare(ctx, admin, a.config.ApplicationID, a.topology.Graph(), runtime.SetupOptions{
-		Replication: a.config.Replication, Repartition: a.config.RepartitionConfig, Changelog: a.config.ChangelogConfig,
-		DeadLetters: a.errorPolicy().DeadLetters,
-	})
+	setup, err := runtime.Prepare(ctx, admin, a.config.ApplicationID, a.topology.Graph(), a.setupOptions())
 	if err != nil {
 		return err
 	}
@@ -161,6 +159,9 @@ func (a *App) run(ctx context.Context) (err error) {
 func (a *App) drive(ctx context.Context, workers []*runtime.Worker, admin *client.Admin, globals *runtime.GlobalTables, setup *runtime.Setup) error {
 	g, gctx := errgroup.WithContext(ctx)
 	full := a.follow(gctx, g, admin, globals, setup)
+	if a.topology.Graph().Patterned() {
+		g.Go(func() error { return a.discover(gctx, admin, workers) })
+	}
 	beside, stop := context.WithCancel(gctx)
 	defer stop()
 	var side sync.WaitGroup
@@ -196,10 +197,10 @@ func (a *App) worker(i int, h *home, holdings *runtime.Holdings, setup *runtime.
 	}
 	return runtime.NewWorker(runtime.WorkerOptions{
 		Index: i, ApplicationID: c.ApplicationID, Program: a.topology, Setup: setup, Databases: h, Globals: globals, Holdings: holdings,
-		Dial: func(ctx context.Context, r runtime.Rebalancer) (runtime.Log, error) {
+		Dial: func(ctx context.Context, r runtime.Rebalancer, topics []string) (runtime.Log, error) {
 			return client.Dial(ctx, client.Options{
 				Brokers: c.Brokers, Group: c.ApplicationID, ClientID: name,
-				Instance: instance, Process: h.process, Layout: setup.Layout,
+				Instance: instance, Process: h.process, Layout: setup.Layout, Topics: topics, Noticed: func() { poke(a.noticed) },
 				Assign: assign.Options{Standbys: c.Standbys, AcceptableLag: c.AcceptableLag, Warmups: c.Warmups}, Changelogs: setup.Changelogs, ResetToEnd: c.ResetToEnd,
 				SessionTimeout: c.SessionTimeout, Logger: a.log, Extra: c.ClientOptions,
 				TransactionalID: transactions, TransactionTimeout: c.TransactionTimeout,
@@ -208,7 +209,7 @@ func (a *App) worker(i int, h *home, holdings *runtime.Holdings, setup *runtime.
 		CommitInterval: c.CommitInterval, CacheBytes: max(1, c.CacheBytes/c.Workers), RestoreBytes: c.RestoreBytes / c.Workers,
 		Buffered: c.Buffered, PollRecords: pollRecords, StopTimeout: c.StopTimeout,
 		ResetToEnd: c.ResetToEnd, Leave: c.LeaveOnStop, AcceptableLag: c.AcceptableLag, ProbingInterval: c.ProbingInterval,
-		ErrorPolicy: a.errorPolicy(), OnRestore: c.OnRestore, OnStandby: c.OnStandby, OnChange: a.poke, Logger: a.log,
+		ErrorPolicy: a.errorPolicy(), OnRestore: c.OnRestore, OnStandby: c.OnStandby, OnChange: func() { poke(a.changed) }, Logger: a.log,
 	})
 }
 
@@ -241,10 +242,10 @@ func (a *App) errorPolicy() runtime.ErrorPolicy {
 // its cost small beside theirs.
 const pollRecords = 8192
 
-// poke lets watch look at the workers again.
-func (a *App) poke() {
+// poke lets whoever waits on a channel look again.
+func poke(c chan<- struct{}) {
 	select {
-	case a.changed <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -153,6 +153,10 @@ type Config struct {
 	// internal topics when they are created, under Kafka's keys.
 	ChangelogConfig   map[string]string
 	RepartitionConfig map[string]string
+	// MetadataMaxAge is how long a topic that appears or is deleted may go unnoticed
+	// where a pattern reads it (metadata.max.age.ms). An instance that notices tells
+	// the others. 0 is 5 min.
+	MetadataMaxAge time.Duration
 	// PurgeInterval is the time between deletions of processed records from
 	// repartition topics. 0 is 30 s; below 0 never deletes.
 	PurgeInterval time.Duration
@@ -212,8 +216,8 @@ func (c Config) withDefaults() (Config, error) {
 		return bad("Brokers", "is empty")
 	case c.Guarantee != AtLeastOnce && c.Guarantee != ExactlyOnceV2:
 		return bad("Guarantee", "is unknown")
-	case c.Workers < 0, c.Standbys < 0, c.Warmups < 0, c.ProbingInterval < 0:
-		return bad("Workers, Standbys, Warmups and ProbingInterval", "must not be negative")
+	case c.Workers < 0, c.Standbys < 0, c.Warmups < 0, c.ProbingInterval < 0, c.MetadataMaxAge < 0:
+		return bad("Workers, Standbys, Warmups, ProbingInterval and MetadataMaxAge", "must not be negative")
 	case c.Buffered < 0, c.RestoreBytes < 0, c.CommitInterval < 0, c.SessionTimeout < 0, c.StopTimeout < 0, c.TransactionTimeout < 0, c.Retries < 0, c.RetryBackoff < 0:
 		return bad("Buffered, RestoreBytes, CommitInterval, SessionTimeout, StopTimeout, TransactionTimeout, Retries and RetryBackoff", "must not be negative")
 	}
@@ -246,6 +250,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Retries = or(c.Retries, 10)
 	c.RetryBackoff = or(c.RetryBackoff, 100*time.Millisecond)
 	c.Replication = or(c.Replication, -1)
+	c.MetadataMaxAge = or(c.MetadataMaxAge, 5*time.Minute)
 	c.PurgeInterval = or(c.PurgeInterval, 30*time.Second)
 	if c.Engine == nil {
 		c.Engine = defaultEngine()

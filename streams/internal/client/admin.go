@@ -111,9 +111,20 @@ func (a *Admin) Topics(ctx context.Context, names []string) (map[string]runtime.
 		t.Topic = &name
 		req.Topics = append(req.Topics, t)
 	}
+	return topics, a.describe(ctx, req, topics)
+}
+
+// AllTopics implements runtime.Admin.
+func (a *Admin) AllTopics(ctx context.Context) (map[string]runtime.Topic, error) {
+	topics := map[string]runtime.Topic{}
+	return topics, a.describe(ctx, kmsg.NewPtrMetadataRequest(), topics)
+}
+
+// describe fills in what exists of the topics that a request is about.
+func (a *Admin) describe(ctx context.Context, req *kmsg.MetadataRequest, topics map[string]runtime.Topic) error {
 	resp, err := req.RequestWith(ctx, a.cl)
 	if err != nil {
-		return nil, classify(err)
+		return classify(err)
 	}
 	for _, d := range resp.Topics {
 		err := kerr.ErrorForCode(d.ErrorCode)
@@ -121,15 +132,15 @@ func (a *Admin) Topics(ctx context.Context, names []string) (map[string]runtime.
 		case d.Topic == nil, errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.LeaderNotAvailable):
 			continue
 		case err != nil:
-			return nil, classify(fmt.Errorf("topic %s: %w", *d.Topic, err))
+			return classify(fmt.Errorf("topic %s: %w", *d.Topic, err))
 		}
-		t := runtime.Topic{Name: *d.Topic, Partitions: int32(len(d.Partitions))}
+		t := runtime.Topic{Name: *d.Topic, Partitions: int32(len(d.Partitions)), Internal: d.IsInternal}
 		if d.TopicID != ([16]byte{}) {
 			t.ID = hex.EncodeToString(d.TopicID[:])
 		}
 		topics[t.Name] = t
 	}
-	return topics, nil
+	return nil
 }
 
 // Create implements runtime.Admin.

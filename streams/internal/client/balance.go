@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -23,6 +24,7 @@ type balancer struct {
 	wishes  assign.Options
 	worker  runtime.Rebalancer
 	ends    func(tps []runtime.TP) (map[runtime.TP]int64, error)
+	noticed func()
 	log     *slog.Logger
 }
 
@@ -38,6 +40,7 @@ type userData struct {
 type shareData struct {
 	Standby []string `json:"standby,omitempty"`
 	Warmup  []string `json:"warmup,omitempty"`
+	Topics  []string `json:"topics,omitempty"` // that patterns match, and not all members know of
 }
 
 // ProtocolName implements kgo.GroupBalancer.
@@ -84,6 +87,9 @@ func (b *balancer) ParseSyncAssignment(assignment []byte) (map[string][]int32, e
 			b.log.Warn("the assignment of copies makes no sense", slog.Any("error", err))
 		}
 	}
+	if len(data.Topics) > 0 {
+		b.noticed()
+	}
 	b.worker.Follow(b.tasks(list(given)), parsed(data.Standby), parsed(data.Warmup))
 	return given, nil
 }
@@ -94,9 +100,16 @@ func (b *balancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kgo.G
 	return c, c.MemberTopics(), err
 }
 
-// Balance implements kgo.ConsumerBalancerBalance.
+// Balance implements kgo.ConsumerBalancerBalance. A topic of a pattern counts once
+// all members know of it, and each has seen that it fits.
 func (b *balancer) Balance(c *kgo.ConsumerBalancer, topics map[string]int32) kgo.IntoSyncAssignment {
-	work := b.layout.Work(topics)
+	agreed := maps.Clone(topics)
+	c.EachMember(func(_ *kmsg.JoinGroupResponseMember, meta *kmsg.ConsumerMemberMetadata) {
+		maps.DeleteFunc(agreed, func(topic string, _ int32) bool {
+			return !b.layout.Named(topic) && !slices.Contains(meta.Topics, topic)
+		})
+	})
+	work := b.layout.Work(agreed)
 	byID := map[runtime.TaskID][]runtime.TP{}
 	for _, w := range work {
 		byID[w.ID] = w.Partitions
@@ -107,7 +120,13 @@ func (b *balancer) Balance(c *kgo.ConsumerBalancer, topics map[string]int32) kgo
 		byMember[m.MemberID] = m
 		members = append(members, b.member(m, meta))
 	})
-	p := plan{c.NewPlan(), assign.Assign(b.toAssign(work, len(members)), members, b.wishes)}
+	p := plan{BalancePlan: c.NewPlan(), shares: assign.Assign(b.toAssign(work, len(members)), members, b.wishes)}
+	for topic := range topics {
+		if _, ok := agreed[topic]; !ok {
+			p.news = append(p.news, topic)
+		}
+	}
+	slices.Sort(p.news)
 	for id, share := range p.shares {
 		for _, task := range share.Active {
 			for _, tp := range byID[task] {
@@ -176,10 +195,11 @@ func (b *balancer) tasks(tps []runtime.TP) (ids []runtime.TaskID) {
 	return ids
 }
 
-// plan is the partitions of each member, with its copies beside them.
+// plan is the partitions of each member, with its copies and news beside them.
 type plan struct {
 	*kgo.BalancePlan
 	shares map[string]assign.Share
+	news   []string // topics that not all members know of
 }
 
 // IntoSyncAssignment implements kgo.IntoSyncAssignment.
@@ -187,10 +207,10 @@ func (p plan) IntoSyncAssignment() []kmsg.SyncGroupRequestGroupAssignment {
 	all := p.BalancePlan.IntoSyncAssignment()
 	for i := range all {
 		share := p.shares[all[i].MemberID]
-		if len(share.Standby)+len(share.Warmup) == 0 {
+		if len(share.Standby)+len(share.Warmup)+len(p.news) == 0 {
 			continue
 		}
-		if text, err := json.Marshal(shareData{names(share.Standby), names(share.Warmup)}); err == nil {
+		if text, err := json.Marshal(shareData{names(share.Standby), names(share.Warmup), p.news}); err == nil {
 			body := all[i].MemberAssignment
 			body = body[:len(body)-4] // user data comes last, and the plan has none
 			body = binary.BigEndian.AppendUint32(body, uint32(len(text)))

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -31,6 +32,8 @@ type Options struct {
 	Instance       string // name under which the member comes back after a restart; empty for none
 	Process        string // of the worker, shared by workers with one state directory
 	Layout         *runtime.Layout
+	Topics         []string // to read, at first
+	Noticed        func()   // members read different topics, or one was deleted; called from any goroutine, does not wait
 	Assign         assign.Options
 	Changelogs     []string // topics whose acknowledged offsets count
 	ResetToEnd     bool     // start a partition without a commit at its end
@@ -107,8 +110,8 @@ func (w *Worker) options(ctx context.Context, r runtime.Rebalancer) []kgo.Opt {
 		kgo.ClientID(o.ClientID),
 		kgo.WithLogger(w.kgoLog),
 		kgo.ConsumerGroup(o.Group),
-		kgo.ConsumeTopics(o.Layout.Topics()...),
-		kgo.Balancers(&balancer{layout: o.Layout, process: o.Process, wishes: o.Assign, worker: r, ends: w.ends, log: o.Logger}),
+		kgo.ConsumeTopics(o.Topics...),
+		kgo.Balancers(&balancer{layout: o.Layout, process: o.Process, wishes: o.Assign, worker: r, ends: w.ends, noticed: o.Noticed, log: o.Logger}),
 		kgo.SessionTimeout(o.SessionTimeout),
 		kgo.RebalanceTimeout(rebalanceTimeout),
 		kgo.BlockRebalanceOnPoll(),
@@ -242,6 +245,13 @@ func (w *Worker) leave(ctx context.Context, member string) error {
 		return err
 	}
 	return kerr.ErrorForCode(resp.ErrorCode)
+}
+
+// Subscribe implements runtime.Log.
+func (w *Worker) Subscribe(topics []string) {
+	have := w.cl.GetConsumeTopics()
+	w.cl.AddConsumeTopics(slices.DeleteFunc(slices.Clone(topics), func(t string) bool { return slices.Contains(have, t) })...)
+	w.cl.PurgeTopicsFromConsuming(slices.DeleteFunc(have, func(t string) bool { return slices.Contains(topics, t) })...)
 }
 
 // Rejoin implements runtime.Log.

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -300,6 +303,52 @@ func TestCopiesThatMakeNoSense(t *testing.T) {
 	}
 }
 
+// TestTopicsOfPatternsCountOnceAllKnow: until then those who do not are told.
+func TestTopicsOfPatternsCountOnceAllKnow(t *testing.T) {
+	graphs := graph.NewBuilder()
+	for _, err := range []error{graphs.AddSource("s", "a"), graphs.AddPattern("p", graph.NewPattern(regexp.MustCompile("x.*")))} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := 0
+	b := &balancer{layout: runtime.NewLayout("app", graphs.Build()), process: "p", worker: &nobody{}, noticed: func() { told++ }}
+	for _, tc := range []struct {
+		mine, theirs []string
+		want         []string
+		told         int
+	}{
+		{[]string{"a", "x1"}, []string{"a", "x1"}, []string{"a", "x1"}, 0},
+		{[]string{"a", "x1", "x2"}, []string{"a", "x1"}, []string{"a", "x1"}, 2},
+		{[]string{"x1"}, []string{"a"}, []string{"a"}, 2},
+	} {
+		told = 0
+		g, topics, err := b.MemberBalancer([]kmsg.JoinGroupResponseMember{
+			{MemberID: "m1", ProtocolMetadata: b.JoinGroupMetadata(tc.mine, nil, 1)},
+			{MemberID: "m2", ProtocolMetadata: b.JoinGroupMetadata(tc.theirs, nil, 1)},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts := map[string]int32{}
+		for topic := range topics {
+			counts[topic] = 1
+		}
+		var got []string
+		for _, a := range balance(t, g, counts) {
+			given, err := b.ParseSyncAssignment(a.MemberAssignment)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = slices.AppendSeq(got, maps.Keys(given))
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(tc.want, got); diff != "" || told != tc.told {
+			t.Errorf("%v and %v: %d told; %s", tc.mine, tc.theirs, told, diff)
+		}
+	}
+}
+
 func TestMoveTakesTwoRounds(t *testing.T) {
 	b := &balancer{layout: layout(t), process: "p", worker: &nobody{}}
 	owned := map[string][]int32{"a": {0, 1}, "b": {0, 1}}
@@ -360,7 +409,7 @@ func (n *nobody) Follow(active, standby, warmup []runtime.TaskID) {
 func options(t *testing.T) Options {
 	t.Helper()
 	return Options{
-		Brokers: []string{"127.0.0.1:1"}, Group: "g", ClientID: "c", Instance: "i", Process: "p", Layout: layout(t),
+		Brokers: []string{"127.0.0.1:1"}, Group: "g", ClientID: "c", Instance: "i", Process: "p", Layout: layout(t), Topics: []string{"a", "b"},
 		Changelogs: []string{"log"}, ResetToEnd: true, SessionTimeout: 45e9, Logger: slog.New(slog.DiscardHandler),
 	}
 }

@@ -69,6 +69,10 @@ func (w *Worker) check(fetches kgo.Fetches) error {
 			continue
 		}
 		if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) {
+			if !w.o.Layout.Named(e.Topic) {
+				w.o.Noticed() // of a pattern
+				continue
+			}
 			err = fmt.Errorf("topic %s was deleted: %w", e.Topic, err)
 		}
 		return err

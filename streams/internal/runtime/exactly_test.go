@@ -369,8 +369,10 @@ func (l *vaultLog) EndRestore(tps []TP) {
 }
 
 func (l *vaultLog) Close(context.Context, bool) error { return nil }
-func (l *vaultLog) Rejoin()                           {}
-func (l *vaultLog) Kill()                             {}
+func (*vaultLog) Subscribe([]string)                  {}
+
+func (l *vaultLog) Rejoin() {}
+func (l *vaultLog) Kill()   {}
 
 // faultyDatabases are databases whose applies are steps that fail.
 type faultyDatabases struct {

@@ -202,6 +202,7 @@ type fakeLog struct {
 	restoreErr error
 	stuck      bool // nothing of changelogs arrives
 	killed     chan struct{}
+	reads      []string // it reads
 }
 
 func newFakeLog(c *cluster, r Rebalancer) *fakeLog {
@@ -357,6 +358,12 @@ func (l *fakeLog) EndRestore(tps []TP) {
 func (l *fakeLog) Close(_ context.Context, leave bool) error {
 	l.left = leave
 	return nil
+}
+
+func (l *fakeLog) Subscribe(topics []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reads = topics
 }
 
 func (l *fakeLog) Rejoin() { l.rejoins++ }

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/weirstream/weir/streams/internal/graph"
@@ -9,9 +10,9 @@ import (
 
 // Layout tells which partitions belong to which task. It is never changed.
 type Layout struct {
-	topics     map[string]int // topic → sub-topology
-	names      []string
-	changelogs [][]string // topics, by sub-topology
+	graph      *graph.Topology
+	topics     map[string]int // topic that is read by name → sub-topology
+	changelogs [][]string     // topics, by sub-topology
 }
 
 // Work is one task and what it reads.
@@ -22,11 +23,10 @@ type Work struct {
 
 // NewLayout returns the layout of an application.
 func NewLayout(app string, g *graph.Topology) *Layout {
-	l := &Layout{topics: map[string]int{}}
+	l := &Layout{graph: g, topics: map[string]int{}}
 	for i := range g.Subtopologies {
 		for _, topic := range g.Subtopologies[i].SourceTopics(app) {
 			l.topics[topic] = i
-			l.names = append(l.names, topic)
 		}
 		var logs []string
 		for j := range g.Subtopologies[i].Stores {
@@ -36,16 +36,23 @@ func NewLayout(app string, g *graph.Topology) *Layout {
 		}
 		l.changelogs = append(l.changelogs, logs)
 	}
-	slices.Sort(l.names)
 	return l
 }
 
-// Topics returns every topic that tasks read, sorted.
-func (l *Layout) Topics() []string { return slices.Clone(l.names) }
+// Named reports whether a topic is read by name, not because a pattern matches it.
+func (l *Layout) Named(topic string) bool {
+	_, ok := l.topics[topic]
+	return ok
+}
 
 // Task returns the task that reads a partition.
 func (l *Layout) Task(tp TP) (TaskID, bool) {
 	sub, ok := l.topics[tp.Topic]
+	for i := 0; !ok && i < len(l.graph.Subtopologies); i++ {
+		if n, reads := l.graph.Subtopologies[i].Source(tp.Topic); reads && n.Pattern != nil {
+			sub, ok = i, true
+		}
+	}
 	return TaskID{Subtopology: sub, Partition: tp.Partition}, ok
 }
 
@@ -62,13 +69,17 @@ func (l *Layout) Changelogs(id TaskID) []TP {
 	return tps
 }
 
-// Work returns all tasks, sorted, given the partition counts of the topics.
+// Work returns all tasks, sorted, given the partition counts of the topics that
+// they read.
 func (l *Layout) Work(partitions map[string]int32) []Work {
 	byID := map[TaskID]*Work{}
-	for _, topic := range l.names {
+	for _, topic := range slices.Sorted(maps.Keys(partitions)) {
 		for p := range partitions[topic] {
 			tp := TP{topic, p}
-			id, _ := l.Task(tp)
+			id, ok := l.Task(tp)
+			if !ok {
+				break
+			}
 			w := byID[id]
 			if w == nil {
 				w = &Work{ID: id}

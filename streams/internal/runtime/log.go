@@ -21,6 +21,7 @@ type Topic struct {
 	Name       string
 	ID         string // as the broker knows it; empty for none
 	Partitions int32
+	Internal   bool              // of the brokers
 	Config     map[string]string // to create it with
 }
 
@@ -29,6 +30,8 @@ type Admin interface {
 	Reader
 	// Topics describes those of the named topics that exist.
 	Topics(ctx context.Context, names []string) (map[string]Topic, error)
+	// AllTopics describes every topic.
+	AllTopics(ctx context.Context) (map[string]Topic, error)
 	// Create creates topics; one that exists already is not an error. A
 	// replication factor of -1 is the default of the cluster.
 	Create(ctx context.Context, topics []Topic, replication int16) error
@@ -47,7 +50,7 @@ type Fetched struct {
 }
 
 // Log is a Kafka as one worker sees it: a member of the application's group,
-// and a producer. All methods but Kill are for one goroutine at a time.
+// and a producer. All methods but Subscribe and Kill are for one goroutine at a time.
 //
 // Between two commits lies a unit. At least once, Begin does nothing, Commit waits
 // until everything that was sent is acknowledged and then commits the offsets, and
@@ -78,6 +81,9 @@ type Log interface {
 	// Abort ends the unit after a failure, and forgets failures of records. An
 	// error is final.
 	Abort(ctx context.Context) error
+	// Subscribe changes which topics the member reads, from any goroutine. It must
+	// not be called while the worker is kept from a rebalance.
+	Subscribe(topics []string)
 	// Rejoin asks the group to assign anew, with what the worker holds by now. It
 	// does not wait.
 	Rejoin()

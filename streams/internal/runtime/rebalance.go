@@ -40,7 +40,9 @@ func (w *Worker) Assigned(ctx context.Context, tps []TP) {
 	w.o.OnChange()
 }
 
-// Revoked implements Rebalancer: it commits what the tasks did and closes them.
+// Revoked implements Rebalancer: it commits what the tasks did and closes them. A
+// task that keeps partitions, as the topic of others is gone, starts again with
+// those.
 func (w *Worker) Revoked(ctx context.Context, tps []TP) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -50,6 +52,13 @@ func (w *Worker) Revoked(ctx context.Context, tps []TP) {
 	}
 	w.settle(ctx)
 	for _, s := range gone {
+		if kept := slices.DeleteFunc(slices.Clone(s.tps), func(tp TP) bool { return slices.Contains(tps, tp) }); len(kept) > 0 {
+			w.closeDirty(s)
+			w.release(tps)
+			w.kafka.Pause(kept)
+			s.tps = kept
+			continue
+		}
 		w.log.Info("task revoked", slog.String("task", s.id.String()))
 		if err := w.remove(s); err != nil {
 			w.log.Warn("task did not close", slog.String("task", s.id.String()), slog.Any("error", err))

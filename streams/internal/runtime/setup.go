@@ -27,6 +27,7 @@ type SetupOptions struct {
 // Setup is an application on its cluster.
 type Setup struct {
 	Layout       *Layout
+	Topics       []string // that tasks read, sorted
 	Work         []Work
 	Changelogs   []string          // topics
 	Repartitions []string          // topics
@@ -38,11 +39,11 @@ type Setup struct {
 // missing. It returns when the cluster shows all of them. Topics that exist are
 // used as they are, if their partition counts fit.
 func Prepare(ctx context.Context, admin Admin, app string, g *graph.Topology, o SetupOptions) (*Setup, error) {
-	sources, err := admin.Topics(ctx, g.Sources())
+	bound, sources, err := bind(ctx, admin, app, g, o)
 	if err != nil {
-		return nil, fmt.Errorf("describe source topics: %w", err)
+		return nil, err
 	}
-	plan, err := g.Plan(app, func(topic string) (int32, bool) {
+	plan, err := bound.Plan(app, func(topic string) (int32, bool) {
 		t, ok := sources[topic]
 		return t.Partitions, ok
 	})
@@ -56,8 +57,8 @@ func Prepare(ctx context.Context, admin Admin, app string, g *graph.Topology, o 
 	}
 	s := &Setup{Layout: NewLayout(app, g), TopicIDs: map[string]string{}}
 	counts := map[string]int32{}
-	for name, t := range sources {
-		counts[name] = t.Partitions
+	for _, name := range bound.Sources() {
+		counts[name] = sources[name].Partitions
 	}
 	for _, t := range plan.Repartitions {
 		counts[t.Name] = there[t.Name].Partitions
@@ -69,11 +70,48 @@ func Prepare(ctx context.Context, admin Admin, app string, g *graph.Topology, o 
 			s.TopicIDs[t.Name] = id
 		}
 	}
+	s.Topics = slices.Sorted(maps.Keys(counts))
 	s.Work = s.Layout.Work(counts)
 	if err := deadLetters(ctx, admin, counts, o); err != nil {
 		return nil, err
 	}
 	return s, s.globals(ctx, admin, g)
+}
+
+// bind finds the source topics, and what patterns match on the cluster.
+func bind(ctx context.Context, admin Admin, app string, g *graph.Topology, o SetupOptions) (*graph.Topology, map[string]Topic, error) {
+	if !g.Patterned() {
+		topics, err := admin.Topics(ctx, g.Sources())
+		if err != nil {
+			err = fmt.Errorf("describe source topics: %w", err)
+		}
+		return g, topics, err
+	}
+	topics, err := admin.AllTopics(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list topics: %w", err)
+	}
+	var names []string
+	for name, t := range topics {
+		if !t.Internal && name != o.DeadLetters {
+			names = append(names, name)
+		}
+	}
+	bound, err := g.Bind(app, names)
+	return bound, topics, err
+}
+
+// Renew is [Prepare] if patterns match other topics by now; else it returns s.
+func (s *Setup) Renew(ctx context.Context, admin Admin, app string, g *graph.Topology, o SetupOptions) (*Setup, error) {
+	bound, _, err := bind(ctx, admin, app, g, o)
+	if err != nil {
+		return nil, err
+	}
+	have := func(topic string) bool { return slices.Contains(s.Topics, topic) }
+	if now := bound.Sources(); len(now)+len(s.Repartitions) == len(s.Topics) && !slices.ContainsFunc(now, func(t string) bool { return !have(t) }) {
+		return s, nil
+	}
+	return Prepare(ctx, admin, app, g, o)
 }
 
 // deadLetters creates the dead-letter topic if it is missing. One that exists is
@@ -129,6 +167,9 @@ func (s *Setup) globals(ctx context.Context, admin Admin, g *graph.Topology) err
 func internal(topics []graph.InternalTopic, overrides map[string]string) []Topic {
 	wanted := make([]Topic, 0, len(topics))
 	for _, t := range topics {
+		if t.Partitions == 0 {
+			continue // nothing writes it yet
+		}
 		config := maps.Clone(t.Config)
 		maps.Copy(config, overrides)
 		wanted = append(wanted, Topic{Name: t.Name, Partitions: t.Partitions, Config: config})

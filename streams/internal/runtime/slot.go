@@ -329,11 +329,16 @@ func (w *Worker) closeSlot(s *slot) error {
 // remove closes a task that goes elsewhere or ends.
 func (w *Worker) remove(s *slot) error {
 	err := w.closeSlot(s)
-	for _, tp := range s.tps {
-		delete(w.byTP, tp)
-		delete(w.purge, tp)
-	}
+	w.release(s.tps)
 	delete(w.slots, s.id)
 	w.order = slices.DeleteFunc(w.order, func(x *slot) bool { return x == s })
 	return err
+}
+
+// release forgets partitions.
+func (w *Worker) release(tps []TP) {
+	for _, tp := range tps {
+		delete(w.byTP, tp)
+		delete(w.purge, tp)
+	}
 }

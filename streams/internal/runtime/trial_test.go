@@ -27,8 +27,10 @@ func NewTrial(t *testing.T, p Program, exactlyOnce bool) *Trial {
 	v := newVault()
 	v.plain = !exactlyOnce
 	var tps []TP
-	for _, topic := range NewLayout("app", p.Graph()).Topics() {
-		tps = append(tps, TP{topic, 0})
+	for _, sub := range p.Graph().Subtopologies {
+		for _, topic := range sub.SourceTopics("app") {
+			tps = append(tps, TP{topic, 0})
+		}
 	}
 	return newTrial(t, p, v, tps...)
 }
@@ -37,11 +39,11 @@ func newTrial(t *testing.T, p Program, v *vault, tps ...TP) *Trial {
 	t.Helper()
 	tr := &Trial{t: t, vault: v, disk: &faultyDatabases{faults: v.faults}}
 	tr.o = WorkerOptions{
-		ApplicationID: "app", Program: p, Databases: tr.disk, Holdings: NewHoldings(), Setup: &Setup{Layout: NewLayout("app", p.Graph())},
+		ApplicationID: "app", Program: p, Databases: tr.disk, Holdings: NewHoldings(), Setup: &Setup{Layout: NewLayout("app", p.Graph()), Topics: []string{"in"}},
 		CommitInterval: 100 * time.Millisecond, CacheBytes: 1 << 20, RestoreBytes: 1 << 20, Buffered: 10, PollRecords: 7,
 		StopTimeout: 5 * time.Second, OnChange: func() {}, Logger: slog.New(slog.DiscardHandler),
 	}
-	tr.o.Dial = func(ctx context.Context, r Rebalancer) (Log, error) {
+	tr.o.Dial = func(ctx context.Context, r Rebalancer, _ []string) (Log, error) {
 		l := &vaultLog{
 			vault: v, mine: map[TP]int64{}, restoring: map[TP]int64{}, paused: map[TP]bool{}, acks: map[TP]int64{}, generation: v.generation,
 		}

@@ -33,7 +33,7 @@ type WorkerOptions struct {
 	Databases     Databases
 	Holdings      *Holdings     // of the process
 	Globals       *GlobalTables // nil if the topology has none
-	Dial          func(ctx context.Context, r Rebalancer) (Log, error)
+	Dial          func(ctx context.Context, r Rebalancer, topics []string) (Log, error)
 
 	CommitInterval time.Duration
 	CacheBytes     int           // pending changes of all tasks that make the worker commit early
@@ -114,12 +114,27 @@ func (w *Worker) Run(ctx context.Context) error {
 func (w *Worker) dial(ctx context.Context) (Log, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	kafka, err := w.o.Dial(ctx, w)
+	kafka, err := w.o.Dial(ctx, w, w.o.Setup.Topics)
 	if err != nil {
 		return nil, err
 	}
 	w.kafka, w.lastCommit = kafka, time.Now()
+	if len(w.o.Setup.Topics) == 0 { // then no assignment comes
+		w.joined = true
+		w.o.OnChange()
+	}
 	return kafka, nil
+}
+
+// Adopt lets the worker go on with the topics that there are by now.
+func (w *Worker) Adopt(s *Setup) {
+	w.mu.Lock()
+	w.o.Setup = s
+	kafka := w.kafka
+	w.mu.Unlock()
+	if kafka != nil {
+		kafka.Subscribe(s.Topics)
+	}
 }
 
 // killAfter ends everything that waits for the broker once the time to stop is

@@ -40,12 +40,13 @@ func inBubble(t *testing.T, test func(b *bench)) {
 		b := &bench{t: t, cluster: newCluster(), disk: &databases{}, prog: newProgram(t)}
 		b.o = WorkerOptions{
 			ApplicationID: "app", Program: b.prog, Databases: b.disk, Holdings: NewHoldings(),
-			Setup:          &Setup{Layout: NewLayout("app", b.prog.graph), Repartitions: []string{"in2"}},
+			Setup:          &Setup{Layout: NewLayout("app", b.prog.graph), Topics: []string{"in", "in2"}, Repartitions: []string{"in2"}},
 			CommitInterval: time.Second, CacheBytes: 1 << 20, RestoreBytes: 1 << 20, Buffered: 10, PollRecords: 100,
 			StopTimeout: 5 * time.Second, OnChange: func() {}, Logger: slog.New(slog.DiscardHandler),
 		}
-		b.o.Dial = func(_ context.Context, r Rebalancer) (Log, error) {
+		b.o.Dial = func(_ context.Context, r Rebalancer, topics []string) (Log, error) {
 			b.log = newFakeLog(b.cluster, r)
+			b.log.Subscribe(topics)
 			return b.log, nil
 		}
 		test(b)
@@ -253,7 +254,7 @@ func TestFinalFailureEndsTheWorker(t *testing.T) {
 func TestDialAndStartFailures(t *testing.T) {
 	boom := errors.New("boom")
 	inBubble(t, func(b *bench) {
-		b.o.Dial = func(context.Context, Rebalancer) (Log, error) { return nil, boom }
+		b.o.Dial = func(context.Context, Rebalancer, []string) (Log, error) { return nil, boom }
 		if err := NewWorker(b.o).Run(b.t.Context()); !errors.Is(err, boom) {
 			t.Errorf("ended with %v", err)
 		}
@@ -510,6 +511,10 @@ func (a *admin) Topics(_ context.Context, names []string) (map[string]Topic, err
 		a.hidden--
 	}
 	return found, a.failing
+}
+
+func (a *admin) AllTopics(context.Context) (map[string]Topic, error) {
+	return maps.Clone(a.names), a.failing
 }
 
 func (a *admin) Create(_ context.Context, topics []Topic, rf int16) error {
