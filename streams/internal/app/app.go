@@ -375,12 +375,12 @@ func (a *App) Drained(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	drained, err := runtime.Drained(ctx, admin, setup.Work)
+	done, err := drained(ctx, admin, setup.Work)
 	if errors.Is(err, runtime.ErrRetry) {
 		a.log.Debug("cannot tell whether all is drained", slog.Any("error", err))
 		return false, nil
 	}
-	return drained, err
+	return done, err
 }
 
 // TopicPartition names one partition.
@@ -393,7 +393,7 @@ func (a *App) Lag(ctx context.Context) (map[TopicPartition]int64, error) {
 	if err != nil {
 		return nil, err
 	}
-	return runtime.Lag(ctx, admin, setup.Work)
+	return lag(ctx, admin, setup.Work)
 }
 
 // Query calls f for every running task of this app that has the store, one

@@ -559,33 +559,3 @@ func TestPrepare(t *testing.T) {
 		}
 	})
 }
-
-func TestDrainedAndLag(t *testing.T) {
-	c := newCluster()
-	work := []Work{{TaskID{}, []TP{{"in", 0}, {"in2", 0}}}}
-	check := func(want bool, lag map[TP]int64) {
-		t.Helper()
-		got, err := Drained(t.Context(), c, work)
-		must(t, err)
-		if got != want {
-			t.Errorf("drained is %v", got)
-		}
-		l, err := Lag(t.Context(), c, work)
-		must(t, err)
-		maps.DeleteFunc(l, func(_ TP, n int64) bool { return n == 0 })
-		if diff := cmp.Diff(lag, l); diff != "" {
-			t.Error(diff)
-		}
-	}
-	check(true, map[TP]int64{})
-	c.add(TP{"in", 0}, "a", "v", 1)
-	check(false, map[TP]int64{{"in", 0}: 1})
-	c.committed[TP{"in", 0}] = Offset{Offset: 1}
-	check(true, map[TP]int64{})
-	c.add(TP{"in", 0}, "a", "v", 1)
-	check(false, map[TP]int64{{"in", 0}: 1})
-	c.committed[TP{"in", 0}] = Offset{Offset: 2}
-	c.add(TP{"in2", 0}, "a", "v", 1)
-	c.starts[TP{"in2", 0}] = 1
-	check(true, map[TP]int64{})
-}
