@@ -7,9 +7,10 @@ import (
 )
 
 // handle is what the typed stores share: codecs, and buffers that make a read
-// and a write free of allocations.
+// and a write free of allocations. Nothing is embedded here nor in the stores:
+// the compiler would make each promoted method anew for all keys and values.
 type handle[K, V any] struct {
-	*store
+	store *store
 	key   Codec[K]
 	value Codec[V]
 	plain []byte // an encoded key
@@ -28,7 +29,7 @@ func newHandle[K, V any](s Store, kind Kind, key Codec[K], value Codec[V]) (*han
 // encodeKey leaves the bytes of a key in the handle.
 func (h *handle[K, V]) encodeKey(key K) (err error) {
 	if h.plain, err = h.key.Append(h.plain[:0], key); err != nil {
-		return h.fail(fmt.Errorf("encode key: %w", err))
+		return h.store.fail(fmt.Errorf("encode key: %w", err))
 	}
 	return nil
 }
@@ -36,23 +37,23 @@ func (h *handle[K, V]) encodeKey(key K) (err error) {
 // write sets the row whose key is in the handle.
 func (h *handle[K, V]) write(value V, at int64) (err error) {
 	h.cell = h.cell[:0]
-	if h.spec.Timestamped {
+	if h.store.spec.Timestamped {
 		h.cell = binary.BigEndian.AppendUint64(h.cell, uint64(at))
 	}
 	if h.cell, err = h.value.Append(h.cell, value); err != nil {
-		return h.fail(fmt.Errorf("encode value: %w", err))
+		return h.store.fail(fmt.Errorf("encode value: %w", err))
 	}
-	return h.set(h.row, h.cell, true, at)
+	return h.store.set(h.row, h.cell, true, at)
 }
 
 // look returns the row whose key is in the handle.
 func (h *handle[K, V]) look() (value V, at int64, ok bool, err error) {
-	v, err := h.get(h.row)
+	v, err := h.store.get(h.row)
 	if err != nil || !v.live {
 		return value, NoTimestamp, false, err
 	}
 	value, err = h.decode(v)
-	if !h.spec.Timestamped {
+	if !h.store.spec.Timestamped {
 		v.time = NoTimestamp
 	}
 	return value, v.time, err == nil, err
@@ -61,7 +62,7 @@ func (h *handle[K, V]) look() (value V, at int64, ok bool, err error) {
 func (h *handle[K, V]) decode(v version) (V, error) {
 	value, err := h.value.Decode(h.store.plain(v.row))
 	if err != nil {
-		return value, h.fail(fmt.Errorf("decode value: %w", err))
+		return value, h.store.fail(fmt.Errorf("decode value: %w", err))
 	}
 	return value, nil
 }
@@ -69,11 +70,11 @@ func (h *handle[K, V]) decode(v version) (V, error) {
 // decodeKey reads the DB's key of a row. It is used while the handle's buffers
 // may be in use.
 func (h *handle[K, V]) decodeKey(buf, row []byte) (key K, plain []byte, at span, err error) {
-	if plain, at, err = h.layout.parse(buf[:0], row); err != nil {
-		return key, plain, at, h.fail(err)
+	if plain, at, err = h.store.layout.parse(buf[:0], row); err != nil {
+		return key, plain, at, h.store.fail(err)
 	}
 	if key, err = h.key.Decode(plain); err != nil {
-		return key, plain, at, h.fail(fmt.Errorf("decode key: %w", err))
+		return key, plain, at, h.store.fail(fmt.Errorf("decode key: %w", err))
 	}
 	return key, plain, at, nil
 }
@@ -89,7 +90,7 @@ func (h *handle[K, V]) rows(order Order, keep func(span) bool, prepare func() ([
 		var buf []byte
 		more := true
 		for i := 0; i < len(parts) && more && err == nil; i++ {
-			err = h.scan(parts[i].from, parts[i].to, order, func(row []byte, v version) (bool, error) {
+			err = h.store.scan(parts[i].from, parts[i].to, order, func(row []byte, v version) (bool, error) {
 				key, plain, at, err := h.decodeKey(buf, row)
 				buf = plain
 				if err != nil {
@@ -103,7 +104,7 @@ func (h *handle[K, V]) rows(order Order, keep func(span) bool, prepare func() ([
 				}
 				r := Row[K, V]{Key: key, Timestamp: NoTimestamp}
 				r.Start, r.End = h.times(at)
-				if h.spec.Timestamped {
+				if h.store.spec.Timestamped {
 					r.Timestamp = v.time
 				}
 				if r.Value, err = h.decode(v); err != nil {
@@ -121,12 +122,12 @@ func (h *handle[K, V]) rows(order Order, keep func(span) bool, prepare func() ([
 
 // times returns the start and end that the user sees.
 func (h *handle[K, V]) times(at span) (start, end int64) {
-	switch h.spec.Kind {
+	switch h.store.spec.Kind {
 	case KindWindow:
-		if at.start > Forever-h.spec.WindowSizeMs {
+		if at.start > Forever-h.store.spec.WindowSizeMs {
 			return at.start, Forever
 		}
-		return at.start, at.start + h.spec.WindowSizeMs
+		return at.start, at.start + h.store.spec.WindowSizeMs
 	case KindKeyValue:
 		return 0, 0
 	default:
@@ -134,10 +135,10 @@ func (h *handle[K, V]) times(at span) (start, end int64) {
 	}
 }
 
-// OnFlush sets the typed flush listener.
-func (h *handle[K, V]) OnFlush(f func(Change[K, V]) error) error {
+// onFlush sets the typed flush listener.
+func (h *handle[K, V]) onFlush(f func(Change[K, V]) error) error {
 	var buf []byte
-	return h.onFlush(func(row []byte, old, now version) error {
+	return h.store.onFlush(func(row []byte, old, now version) error {
 		key, plain, at, err := h.decodeKey(buf, row)
 		buf = plain
 		if err != nil {

@@ -20,97 +20,110 @@ func AsVersioned[K, V any](s Store, key Codec[K], value Codec[V]) (Versioned[K, 
 	if err != nil {
 		return nil, err
 	}
-	return versioned[K, V]{byKey[K, V]{h}}, nil
+	return &versioned[K, V]{h}, nil
 }
 
-type versioned[K, V any] struct{ byKey[K, V] }
+type versioned[K, V any] struct{ h *handle[K, V] }
 
 // Get implements Versioned.
-func (s versioned[K, V]) Get(key K) (row Row[K, V], ok bool, err error) {
-	if err := s.locate(key); err != nil {
+func (s *versioned[K, V]) Get(key K) (row Row[K, V], ok bool, err error) {
+	if err := s.h.locate(key); err != nil {
 		return row, false, err
 	}
-	row.Value, row.Timestamp, ok, err = s.look()
+	row.Value, row.Timestamp, ok, err = s.h.look()
 	row.Key, row.Start, row.End = key, row.Timestamp, Forever
 	return row, ok, err
 }
 
 // GetAsOf implements Versioned.
-func (s versioned[K, V]) GetAsOf(key K, at int64) (row Row[K, V], ok bool, err error) {
-	if err := s.locate(key); err != nil {
+func (s *versioned[K, V]) GetAsOf(key K, at int64) (row Row[K, V], ok bool, err error) {
+	if err := s.h.locate(key); err != nil {
 		return row, false, err
 	}
-	v, err := s.get(s.row)
+	v, err := s.h.store.get(s.h.row)
 	if err != nil {
 		return row, false, err
 	}
 	when := span{start: v.time, end: Forever}
 	if !v.live || v.time > at {
-		if s.expired(at) {
+		if s.h.store.expired(at) {
 			return row, false, nil
 		}
-		if err := s.encodeKey(key); err != nil {
+		if err := s.h.encodeKey(key); err != nil {
 			return row, false, err
 		}
-		past, found, err := s.next(s.plain, at)
+		past, found, err := s.h.store.next(s.h.plain, at)
 		if err != nil || !found || at < past.at.start || past.at.end <= at {
 			return row, false, err
 		}
 		v, when = version{row: past.row}, past.at
 	}
 	row = Row[K, V]{Key: key, Start: when.start, End: when.end, Timestamp: when.start}
-	row.Value, err = s.decode(v)
+	row.Value, err = s.h.decode(v)
 	return row, err == nil, err
 }
 
 // Put implements Versioned.
-func (s versioned[K, V]) Put(key K, value V, at int64) (until int64, stored bool, err error) {
-	if err := s.encodeKey(key); err != nil {
+func (s *versioned[K, V]) Put(key K, value V, at int64) (until int64, stored bool, err error) {
+	if err := s.h.encodeKey(key); err != nil {
 		return 0, false, err
 	}
-	s.cell = binary.BigEndian.AppendUint64(s.cell[:0], uint64(at))
-	if s.cell, err = s.value.Append(s.cell, value); err != nil {
-		return 0, false, s.fail(fmt.Errorf("encode value: %w", err))
+	s.h.cell = binary.BigEndian.AppendUint64(s.h.cell[:0], uint64(at))
+	if s.h.cell, err = s.h.value.Append(s.h.cell, value); err != nil {
+		return 0, false, s.h.store.fail(fmt.Errorf("encode value: %w", err))
 	}
 	return s.putLogged(OpPut, at)
 }
 
 // Delete implements Versioned.
-func (s versioned[K, V]) Delete(key K, at int64) (until int64, stored bool, err error) {
-	if err := s.encodeKey(key); err != nil {
+func (s *versioned[K, V]) Delete(key K, at int64) (until int64, stored bool, err error) {
+	if err := s.h.encodeKey(key); err != nil {
 		return 0, false, err
 	}
-	s.cell = binary.BigEndian.AppendUint64(s.cell[:0], uint64(at))
+	s.h.cell = binary.BigEndian.AppendUint64(s.h.cell[:0], uint64(at))
 	return s.putLogged(OpDelete, at)
 }
 
 // putLogged puts the version in the handle and keeps it for the changelog.
-func (s versioned[K, V]) putLogged(kind OpKind, at int64) (until int64, stored bool, err error) {
-	until, stored, err = s.putVersion(s.plain, s.cell, kind == OpPut, at, s.set)
-	if stored && err == nil && s.spec.Logged {
-		add(&s.puts, kind, s.plain, s.cell)
+func (s *versioned[K, V]) putLogged(kind OpKind, at int64) (until int64, stored bool, err error) {
+	until, stored, err = s.h.store.putVersion(s.h.plain, s.h.cell, kind == OpPut, at, s.h.store.set)
+	if stored && err == nil && s.h.store.spec.Logged {
+		add(&s.h.store.puts, kind, s.h.plain, s.h.cell)
 	}
 	return until, stored, err
 }
 
 // Versions implements Versioned.
-func (s versioned[K, V]) Versions(key K, from, to int64, order Order) iter.Seq2[Row[K, V], error] {
+func (s *versioned[K, V]) Versions(key K, from, to int64, order Order) iter.Seq2[Row[K, V], error] {
 	keep := func(at span) bool { return at.start < at.end && at.start <= to && from < at.end }
-	return s.rows(order, keep, func() ([]bounds, error) {
-		if err := s.locate(key); err != nil {
+	return s.h.rows(order, keep, func() ([]bounds, error) {
+		if err := s.h.locate(key); err != nil {
 			return nil, err
 		}
-		last := bounds{from: slices.Clone(s.row), to: append(slices.Clone(s.row), 0)}
-		if err := s.encodeKey(key); err != nil {
+		last := bounds{from: slices.Clone(s.h.row), to: append(slices.Clone(s.h.row), 0)}
+		if err := s.h.encodeKey(key); err != nil {
 			return nil, err
 		}
-		past := s.since(s.plain, from, order)
+		past := s.h.store.since(s.h.plain, from, order)
 		if order == Descending {
 			return append([]bounds{last}, past...), nil
 		}
 		return append(past, last), nil
 	})
 }
+
+// Range implements Versioned.
+func (s *versioned[K, V]) Range(from, to K, order Order) iter.Seq2[Row[K, V], error] {
+	return s.h.keys(from, to, order)
+}
+
+// Prefix implements Versioned.
+func (s *versioned[K, V]) Prefix(prefix []byte, order Order) iter.Seq2[Row[K, V], error] {
+	return s.h.prefix(prefix, order)
+}
+
+// All implements Versioned.
+func (s *versioned[K, V]) All(order Order) iter.Seq2[Row[K, V], error] { return s.h.prefix(nil, order) }
 
 // since returns the bounds of the past versions of a key that ended after a
 // time, and of a tombstone at it.
