@@ -100,21 +100,22 @@ func (t *Task) applyTo(db statestore.DB, persistent bool, into func(statestore.D
 	if db == nil {
 		return nil
 	}
-	t.batch.Reset()
+	batch := t.o.Batch
+	batch.Reset()
 	positions := map[string]int64{}
 	for _, s := range t.stores {
 		if s.desc.Persistent != persistent {
 			continue
 		}
-		s.store.Pending(&t.batch)
+		s.store.Pending(batch)
 		if s.desc.Logged && s.position >= 0 {
 			positions[s.key] = s.position
 		}
 	}
-	if t.batch.Len() == 0 && len(positions) == 0 {
+	if batch.Len() == 0 && len(positions) == 0 {
 		return nil
 	}
-	if err := into(db, &t.batch, positions); err != nil {
+	if err := into(db, batch, positions); err != nil {
 		return fmt.Errorf("task %s: apply: %w", t.id, err)
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/weirstream/weir/statestore"
 )
 
 // restore is one changelog that a task reads before it runs.
@@ -141,14 +143,25 @@ func (w *Worker) restore(ctx context.Context) error {
 	return w.launchRestored()
 }
 
-// launchRestored lets the tasks run that lack nothing any more.
+// launchRestored lets the tasks run that lack nothing any more. After the last one
+// goes the memory that commits do not need.
 func (w *Worker) launchRestored() error {
+	launched, left := false, false
 	for _, s := range w.order {
-		if s.state == restoring && len(s.restores) == 0 {
-			if err := w.launch(s); err != nil {
-				return err
-			}
+		if s.state != restoring {
+			continue
 		}
+		if len(s.restores) > 0 {
+			left = true
+			continue
+		}
+		if err := w.launch(s); err != nil {
+			return err
+		}
+		launched = true
+	}
+	if launched && !left {
+		w.batch = statestore.Batch{}
 	}
 	return nil
 }

@@ -246,7 +246,7 @@ func (w *Worker) tryOpen(s *slot) error {
 	s.task, err = NewTask(w.o.Program, s.id, TaskOptions{
 		ApplicationID: w.o.ApplicationID, Sources: topics, Disk: s.disk, Memory: s.memory,
 		TopicIDs: w.o.Setup.TopicIDs, Globals: w.o.Globals, Collector: w.kafka, Now: time.Now, Logger: w.log,
-		ErrorPolicy: w.o.ErrorPolicy, Trials: s.trials, OnDrop: w.o.OnDrop, EmitInterval: emitInterval, Wait: true,
+		ErrorPolicy: w.o.ErrorPolicy, Trials: s.trials, OnDrop: w.o.OnDrop, EmitInterval: emitInterval, Batch: &w.batch, Wait: true,
 	})
 	return err
 }

@@ -29,8 +29,9 @@ type TaskOptions struct {
 	ErrorPolicy                    // nil OnError fails
 	Trials        Trials           // what an earlier life of the task left; nil is none
 	OnDrop        func(id TaskID, reason string)
-	EmitInterval  time.Duration // see [processor.Host]
-	Wait          bool          // do not choose a record while another partition has data that was not fetched yet
+	EmitInterval  time.Duration     // see [processor.Host]
+	Batch         *statestore.Batch // lent for what the task applies; nil is one of its own
+	Wait          bool              // do not choose a record while another partition has data that was not fetched yet
 }
 
 // Task is one instance of a sub-topology: operators, queues and stores. It
@@ -59,9 +60,8 @@ type Task struct {
 	marks     map[string]int64 // what operators remember
 	acted     uint64           // times that operators sent, remembered or scheduled
 
-	stores    []*storeState    // upstream first
-	batch     statestore.Batch // of one apply after another
-	broken    error            // first error of a database or the collector: never the user's to handle
+	stores    []*storeState // upstream first
+	broken    error         // first error of a database or the collector: never the user's to handle
 	stream    agenda
 	wall      agenda
 	schedules int
@@ -79,6 +79,9 @@ func NewTask(p Program, id TaskID, o TaskOptions) (*Task, error) {
 	}
 	if t.o.Trials == nil {
 		t.o.Trials = Trials{}
+	}
+	if t.o.Batch == nil {
+		t.o.Batch = new(statestore.Batch)
 	}
 	if t.o.Logger == nil {
 		t.o.Logger = slog.New(slog.DiscardHandler)
@@ -104,7 +107,7 @@ func (t *Task) Start() error {
 	if err != nil {
 		return fmt.Errorf("task %s: %w", t.id, err)
 	}
-	t.operators, t.batch = operators, statestore.Batch{} // a restore needs more than a commit
+	t.operators = operators
 	return nil
 }
 

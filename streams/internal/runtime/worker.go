@@ -72,8 +72,9 @@ type Worker struct {
 	joined     bool
 	begun      bool // the unit that the next commit ends; no task opens before
 	lastCommit time.Time
-	busy       bool // tasks have more to process than the last turn did
-	failures   int  // in a row
+	batch      statestore.Batch // of one apply after another
+	busy       bool             // tasks have more to process than the last turn did
+	failures   int              // in a row
 	purge      map[TP]int64
 	fatal      error // of a rebalance, for Run to return
 }
