@@ -60,6 +60,7 @@ func (c *cli) serve(ctx context.Context, f *serverFlags) error {
 	if err != nil {
 		return err
 	}
+	defer addProcessors(os.Getenv("GOMAXPROCS"))()
 	done := make(chan struct{})
 	defer func() { <-done }()
 	ctx, stop := context.WithCancel(ctx)
