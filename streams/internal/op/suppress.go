@@ -91,18 +91,17 @@ type waiting[V any] struct {
 }
 
 // place orders the rows of a buffer.
-type place[K any] struct {
-	at    int64
-	bytes string // of the key
-	key   K
-	size  int64
+type place struct {
+	at   int64
+	key  string // encoded, so that one kind of tree serves all keys
+	size int64
 }
 
-func (p place[K]) before(q place[K]) bool {
+func (p place) before(q place) bool {
 	if p.at != q.at {
 		return p.at < q.at
 	}
-	return p.bytes < q.bytes
+	return p.key < q.key
 }
 
 // buffer is a store of waiting rows and their order, which is made from the
@@ -111,7 +110,7 @@ type buffer[K, V any] struct {
 	kv    statestore.KeyValue[K, waiting[V]]
 	codec waitingCodec[V]
 	key   codec[K]
-	order *btree.BTreeG[place[K]]
+	order *btree.BTreeG[place]
 	sized bool // bytes are counted
 	bytes int64
 	buf   []byte
@@ -134,7 +133,7 @@ func openBuffer[K, V any](e *Env, s State[K, V], sized bool) (*buffer[K, V], err
 	topic := changelog(e.ApplicationID(), s.Store)
 	b := &buffer[K, V]{
 		kv: kv, codec: waitingCodec[V]{codec[V]{s.Value, topic}}, key: codec[K]{s.Key, topic}, sized: sized,
-		order: btree.NewBTreeGOptions(place[K].before, btree.Options{NoLocks: true}),
+		order: btree.NewBTreeGOptions(place.before, btree.Options{NoLocks: true}),
 	}
 	for r, err := range kv.All(statestore.Ascending) {
 		if err == nil {
@@ -147,7 +146,7 @@ func openBuffer[K, V any](e *Env, s State[K, V], sized bool) (*buffer[K, V], err
 	return b, nil
 }
 
-func (b *buffer[K, V]) first() place[K] {
+func (b *buffer[K, V]) first() place {
 	p, _ := b.order.Min()
 	return p
 }
@@ -157,7 +156,7 @@ func (b *buffer[K, V]) enter(key K, w *waiting[V]) (err error) {
 	if b.buf, err = b.key.Append(b.buf[:0], key); err != nil {
 		return err
 	}
-	p := place[K]{at: w.at, bytes: string(b.buf), key: key}
+	p := place{at: w.at, key: string(b.buf)}
 	if b.sized {
 		if b.buf, err = b.codec.Append(b.buf, *w); err != nil {
 			return err
@@ -192,14 +191,17 @@ func (b *buffer[K, V]) put(at int64, r processor.Record[K, Change[V]]) error {
 func (b *buffer[K, V]) pop() (key K, w waiting[V], err error) {
 	p, _ := b.order.PopMin()
 	b.bytes -= p.size
-	w, ok, err := b.kv.Get(p.key)
+	if key, err = b.key.Decode([]byte(p.key)); err != nil {
+		return key, w, err
+	}
+	w, ok, err := b.kv.Get(key)
 	if err == nil && !ok {
 		err = fmt.Errorf("a row that waits is not in the buffer: %w", statestore.ErrCorrupt)
 	}
 	if err != nil {
-		return p.key, w, err
+		return key, w, err
 	}
-	return p.key, w, b.kv.DeleteAt(p.key, w.now.at)
+	return key, w, b.kv.DeleteAt(key, w.now.at)
 }
 
 // waitingCodec writes a waiting row in the layout of heldrow.go. Fixed are be64 of
