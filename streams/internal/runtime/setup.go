@@ -35,10 +35,25 @@ type Setup struct {
 	TopicIDs     map[string]string // of the changelogs and global tables, where the broker has ids
 }
 
+// shown is how long a source topic is waited for: the brokers of a cluster do not
+// learn of one that was just created at the same moment.
+const shown = 5 * time.Second
+
 // Prepare checks the source topics and creates the internal topics that are
 // missing. It returns when the cluster shows all of them. Topics that exist are
 // used as they are, if their partition counts fit.
 func Prepare(ctx context.Context, admin Admin, app string, g *graph.Topology, o SetupOptions) (*Setup, error) {
+	patience, cancel := context.WithTimeout(ctx, shown)
+	defer cancel()
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		s, err := prepare(ctx, admin, app, g, o)
+		if !errors.Is(err, graph.ErrNoTopic) || sleep(patience, wait) != nil {
+			return s, err
+		}
+	}
+}
+
+func prepare(ctx context.Context, admin Admin, app string, g *graph.Topology, o SetupOptions) (*Setup, error) {
 	bound, sources, err := bind(ctx, admin, app, g, o)
 	if err != nil {
 		return nil, err

@@ -497,13 +497,14 @@ type admin struct {
 	names   map[string]Topic
 	rf      int16
 	hidden  int // describes that do not show new topics yet
+	appears map[string]time.Time
 	failing error
 }
 
 func (a *admin) Topics(_ context.Context, names []string) (map[string]Topic, error) {
 	found := map[string]Topic{}
 	for _, n := range names {
-		if t, ok := a.names[n]; ok && (a.hidden == 0 || !strings.HasPrefix(n, "app-")) {
+		if t, ok := a.names[n]; ok && !time.Now().Before(a.appears[n]) && (a.hidden == 0 || !strings.HasPrefix(n, "app-")) {
 			found[n] = t
 		}
 	}
@@ -537,6 +538,7 @@ func TestPrepare(t *testing.T) {
 			t.Errorf("a missing topic gave %v", err)
 		}
 		a.names["in2"] = Topic{Name: "in2", Partitions: 3}
+		a.appears = map[string]time.Time{"in2": time.Now().Add(shown - time.Second)}
 		s, err := Prepare(b.t.Context(), a, "app", b.prog.graph, SetupOptions{
 			Replication: 2, Changelog: map[string]string{"retention.ms": "-1"},
 		})
