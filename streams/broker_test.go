@@ -189,10 +189,14 @@ func (w *wordCount) counts() map[string]int64 {
 	return counts
 }
 
-// read reads what is committed of a topic up to its end.
+// read reads what is committed of a topic of the application up to its end.
 func (w *wordCount) read(topic string, f func(r *kgo.Record)) {
 	w.t.Helper()
-	topic = w.prefix + "-" + topic
+	w.readTopic(w.prefix+"-"+topic, f)
+}
+
+func (w *wordCount) readTopic(topic string, f func(r *kgo.Record)) {
+	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
 	defer cancel()
 	ends, err := kadm.NewClient(w.cl).ListEndOffsets(ctx, topic)
