@@ -427,20 +427,11 @@ const rounds, perRound = 8, 5
 
 // drive feeds in rounds, lets everything settle and stops.
 func (p *promise) drive() {
-	ctx, stop := context.WithCancel(p.t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		p.run(ctx)
-	}()
-	for range rounds {
-		p.vault.feed(perRound)
-		time.Sleep(120 * time.Millisecond)
-	}
-	p.vault.faults.heal(true)
-	time.Sleep(30 * time.Second)
-	stop()
-	<-done
+	p.play(rounds, rounds+1, func(i int) {
+		if i < rounds {
+			p.vault.feed(perRound)
+		}
+	})
 }
 
 // check wants every message to have had its effects once, in order.
@@ -533,7 +524,7 @@ func TestExactlyOnceWhateverFails(t *testing.T) {
 		for _, crash := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPromise(t, newVault())
-				p.vault.faults.at, p.vault.faults.crash = i, crash
+				p.FailAt(i, crash)
 				p.drive()
 				p.check(fmt.Sprintf("step %d, %s, crash %v", i, name, crash))
 				if !slices.Contains(p.vault.faults.seen, "init") || len(p.vault.faults.seen) <= i {
@@ -554,20 +545,7 @@ func TestExactlyOnceWhateverFails(t *testing.T) {
 
 // TestExactlyOnceWithManyFailures fails one step of sixty, in many runs.
 func TestExactlyOnceWithManyFailures(t *testing.T) {
-	runs, restored := 0, 0
-	for seed := range uint64(300) {
-		synctest.Test(t, func(t *testing.T) {
-			p := newPromise(t, newVault())
-			p.vault.faults.rng = rand.New(rand.NewPCG(seed, 5))
-			p.drive()
-			p.check(fmt.Sprintf("seed %d", seed))
-			runs += p.ran
-			restored += p.vault.reread
-		})
-		if t.Failed() {
-			return
-		}
-	}
+	runs, restored := often(t, 300, newPromise, (*promise).check)
 	if runs < 900 || restored < 100 {
 		t.Errorf("%d starts and %d restored records: the failures show nothing", runs, restored)
 	}

@@ -3,7 +3,6 @@ package runtime
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"testing"
@@ -102,7 +101,7 @@ func TestNoLetterIsLostOrTwice(t *testing.T) {
 		p := newFlaky(t, newVault())
 		p.drive()
 		p.checkLetters("undisturbed")
-		steps = p.vault.faults.seen
+		steps = p.Steps()
 	})
 	polls := 0
 	for i, name := range steps {
@@ -119,7 +118,7 @@ func TestNoLetterIsLostOrTwice(t *testing.T) {
 		}
 		synctest.Test(t, func(t *testing.T) {
 			p := newFlaky(t, newVault())
-			p.vault.faults.at, p.vault.faults.crash = i, i%2 == 0
+			p.FailAt(i, i%2 == 0)
 			p.drive()
 			p.checkLetters(fmt.Sprintf("step %d, %s", i, name))
 		})
@@ -131,19 +130,7 @@ func TestNoLetterIsLostOrTwice(t *testing.T) {
 
 // TestNoLetterIsLostOrTwiceWithManyFailures fails one step of sixty, in many runs.
 func TestNoLetterIsLostOrTwiceWithManyFailures(t *testing.T) {
-	runs := 0
-	for seed := range uint64(60) {
-		synctest.Test(t, func(t *testing.T) {
-			p := newFlaky(t, newVault())
-			p.vault.faults.rng = rand.New(rand.NewPCG(seed, 7))
-			p.drive()
-			p.checkLetters(fmt.Sprintf("seed %d", seed))
-			runs += p.ran
-		})
-		if t.Failed() {
-			return
-		}
-	}
+	runs, _ := often(t, 60, newFlaky, (*promise).checkLetters)
 	if runs < 120 {
 		t.Errorf("%d starts: the failures show nothing", runs)
 	}

@@ -3,10 +3,12 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -61,6 +63,26 @@ func (tr *Trial) FailAt(step int, crash bool) {
 // FailOften fails one step of sixty.
 func (tr *Trial) FailOften(seed uint64) { tr.vault.faults.rng = rand.New(rand.NewPCG(seed, 7)) }
 
+// often plays a promise for each of some seeds, with one step of sixty failing, and
+// returns how often workers started and how many records of changelogs they read.
+func often(t *testing.T, seeds uint64, promised func(*testing.T, *vault) *promise, check func(p *promise, what string)) (runs, restored int) {
+	t.Helper()
+	for seed := range seeds {
+		synctest.Test(t, func(t *testing.T) {
+			p := promised(t, newVault())
+			p.FailOften(seed)
+			p.drive()
+			check(p, fmt.Sprintf("seed %d", seed))
+			runs += p.Starts()
+			restored += p.vault.reread
+		})
+		if t.Failed() {
+			break
+		}
+	}
+	return runs, restored
+}
+
 // Steps returns the names of the steps that were taken.
 func (tr *Trial) Steps() []string { return tr.vault.faults.seen }
 
@@ -75,21 +97,28 @@ func (tr *Trial) Read(topic string) []Message {
 // Play feeds one batch of messages after another. After those of which settle
 // counts, failures are over and everything is processed before the next.
 func (tr *Trial) Play(settled int, batches ...[]Message) {
+	tr.play(settled, len(batches), func(i int) {
+		tr.vault.mu.Lock()
+		defer tr.vault.mu.Unlock()
+		for _, m := range batches[i] {
+			tr.vault.append(TP{m.Topic, 0}, m, nil, false)
+		}
+	})
+}
+
+// play is Play of what feed appends in each of n rounds.
+func (tr *Trial) play(settled, n int, feed func(i int)) {
 	ctx, stop := context.WithCancel(tr.t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		tr.run(ctx)
 	}()
-	for i, batch := range batches {
+	for i := range n {
 		if i == settled {
 			tr.vault.faults.heal(true)
 		}
-		tr.vault.mu.Lock()
-		for _, m := range batch {
-			tr.vault.append(TP{m.Topic, 0}, m, nil, false)
-		}
-		tr.vault.mu.Unlock()
+		feed(i)
 		time.Sleep(120 * time.Millisecond)
 		if i >= settled {
 			time.Sleep(30 * time.Second)
