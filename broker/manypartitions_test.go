@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,7 +70,7 @@ func TestTenThousandPartitionsFitOnANode(t *testing.T) {
 		t.Fatalf("create: %v, %+v", err, created)
 	}
 	lap("created")
-	produceWide(t, client, created.Topics[0].TopicID, partitions)
+	produceWide(t, client, created.Topics[0].TopicID, partitions, 0)
 	lap("one record in each")
 	client.Close()
 	stop()
@@ -100,8 +101,8 @@ func TestTenThousandPartitionsFitOnANode(t *testing.T) {
 	lap("read from each")
 }
 
-// produceWide writes one record to each partition of the topic wide.
-func produceWide(t *testing.T, client *kgo.Client, id [16]byte, partitions int32) {
+// produceWide writes one record, with so many bytes of padding, to each partition of the topic wide.
+func produceWide(t *testing.T, client *kgo.Client, id [16]byte, partitions int32, padding int) {
 	t.Helper()
 	produce := kmsg.NewPtrProduceRequest()
 	produce.Acks, produce.TimeoutMillis = -1, 60_000
@@ -109,7 +110,7 @@ func produceWide(t *testing.T, client *kgo.Client, id [16]byte, partitions int32
 	to.Topic, to.TopicID = "wide", id
 	for i := range partitions {
 		part := kmsg.NewProduceRequestTopicPartition()
-		part.Partition, part.Records = i, batchOf(nil, []string{fmt.Sprintf("p%d", i)})
+		part.Partition, part.Records = i, batchOf(nil, []string{fmt.Sprintf("p%d", i) + strings.Repeat(" ", padding)})
 		to.Partitions = append(to.Partitions, part)
 	}
 	produce.Topics = append(produce.Topics, to)
@@ -124,19 +125,19 @@ func produceWide(t *testing.T, client *kgo.Client, id [16]byte, partitions int32
 	}
 }
 
-// TestOneAnswerHoldsFewFilesOpen fetches more partitions at once than an answer
-// brings records of: the others come with the next one of the session.
+// TestOneAnswerHoldsFewFilesOpen fetches large ranges of more partitions at once than
+// an answer sends from files: the others come with the next one of the session.
 func TestOneAnswerHoldsFewFilesOpen(t *testing.T) {
 	const partitions, most = 1100, 1000
-	addr, _, _ := start(t, broker.Config{Dir: t.TempDir(), Properties: map[string]string{"weir.durability": "pagecache"}})
+	addr, _, _ := start(t, broker.Config{Dir: t.TempDir(), Properties: map[string]string{"weir.durability": "pagecache", "fetch.max.bytes": "99000000"}})
 	client := franz(t, addr)
 	made, err := kadm.NewClient(client).CreateTopic(t.Context(), partitions, 1, nil, "wide")
 	if err != nil {
 		t.Fatal(err)
 	}
-	produceWide(t, client, made.ID, partitions)
+	produceWide(t, client, made.ID, partitions, 64<<10)
 	fetch := kmsg.NewPtrFetchRequest()
-	fetch.MaxBytes, fetch.SessionEpoch = 50<<20, 0
+	fetch.MaxBytes, fetch.SessionEpoch = 99_000_000, 0
 	topic := kmsg.NewFetchRequestTopic()
 	topic.TopicID = made.ID
 	for i := range int32(partitions) {
