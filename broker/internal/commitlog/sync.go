@@ -16,7 +16,7 @@ import (
 const (
 	// manyFiles is how many dirty files are cheaper to sync as a whole file system.
 	manyFiles = 16
-	// syncsAtOnce is how many files sync side by side; the file system joins their journal commits.
+	// syncsAtOnce is how many files sync side by side; the disk's cache is flushed for them together.
 	syncsAtOnce = 4
 )
 
