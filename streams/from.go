@@ -18,7 +18,7 @@ import (
 //	From   --a--b--c--a-->
 //
 // Reading a topic twice shares its source node. Options: [Named],
-// [TimestampFrom], [WallClockTime], [OnInvalidTime].
+// [TimestampFrom], [WallClockTime], [OnInvalidTime], [ResetTo].
 func From[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], opts ...Option) *Stream[K, V] {
 	return FromTopics(b, []string{topic}, key, value, opts...)
 }
@@ -32,7 +32,7 @@ func From[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Se
 //	topic b     -----b1------>
 //	FromTopics  --a1-b1--a2-->
 func FromTopics[K, V any](b *Builder, topics []string, key serde.Serde[K], value serde.Serde[V], opts ...Option) *Stream[K, V] {
-	s := b.next("KSTREAM-SOURCE", collect(opts), setName|setTimestamp)
+	s := b.next("KSTREAM-SOURCE", collect(opts), setName|setTimestamp|setReset)
 	s.need(key != nil && value != nil, "a serde is nil")
 	return read(s, s.source(topics, s.name, false), key, value)
 }
@@ -51,7 +51,7 @@ func FromTopics[K, V any](b *Builder, topics []string, key serde.Serde[K], value
 // two patterns: it is an error, of Build where the names are known by then, else of
 // the app. The same pattern twice shares its source node. Options: those of [From].
 func FromPattern[K, V any](b *Builder, topics *regexp.Regexp, key serde.Serde[K], value serde.Serde[V], opts ...Option) *Stream[K, V] {
-	s := b.next("KSTREAM-SOURCE", collect(opts), setName|setTimestamp)
+	s := b.next("KSTREAM-SOURCE", collect(opts), setName|setTimestamp|setReset)
 	s.need(key != nil && value != nil, "a serde is nil")
 	s.need(topics != nil, "the pattern is nil")
 	return read(s, s.matching(topics), key, value)
@@ -84,6 +84,7 @@ func (s *step) matching(topics *regexp.Regexp) *source {
 	}
 	src := &source{Name: s.name, Pattern: p, Times: s.o.times}
 	s.b.patterns[p.String()] = src
+	s.b.graph.Reset(s.name, s.o.reset)
 	return src
 }
 
@@ -108,6 +109,7 @@ func (s *step) source(topics []string, name string, table bool) *source {
 		s.check(fmt.Errorf("%w: %w", ErrDuplicate, err))
 		return nil
 	}
+	s.b.graph.Reset(name, s.o.reset)
 	src := &source{Name: name, Topics: topics, Table: table, Times: s.o.times}
 	for _, topic := range topics {
 		s.b.sources[topic] = src
@@ -132,8 +134,8 @@ func (s *step) shared(old *source, topics []string, topic string, table bool) {
 
 // once checks that a source that exists already is not configured again.
 func (s *step) once() {
-	if s.o.has(setTimestamp) {
-		s.check(errors.New("what decides the time belongs to the first reading of a topic"))
+	if s.o.has(setTimestamp | setReset) {
+		s.check(errors.New("what decides the time, and where to begin, belongs to the first reading of a topic"))
 	}
 }
 
@@ -146,7 +148,8 @@ func (s *step) once() {
 // The table has a store, and a changelog, only if [Store] names it or another
 // operator reads its rows; without one it forwards changes without knowing the
 // old value. Options: [Named], [Store], [Versioned], [NoCache], [InMemory],
-// [NoChangelog], [TopicConfig], [TimestampFrom], [WallClockTime], [OnInvalidTime].
+// [NoChangelog], [TopicConfig], [TimestampFrom], [WallClockTime], [OnInvalidTime],
+// [ResetTo].
 func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value serde.Serde[V], opts ...Option) *Table[K, V] {
 	o := collect(opts)
 	generated := ""
@@ -157,10 +160,10 @@ func TableFrom[K, V any](b *Builder, topic string, key serde.Serde[K], value ser
 	if o.has(setName) {
 		sourceName = o.name + "-source"
 	}
-	s := b.next("KTABLE-SOURCE", o, setName|setTable&^setValue|setTimestamp)
+	s := b.next("KTABLE-SOURCE", o, setName|setTable&^setValue|setTimestamp|setReset)
 	s.need(key != nil && value != nil, "a serde is nil")
 	if !o.has(setStore) {
-		s.check(o.only(setName | setTimestamp))
+		s.check(o.only(setName | setTimestamp | setReset))
 	}
 	src := s.source([]string{topic}, sourceName, true)
 	s.processor(sourceName)

@@ -59,3 +59,26 @@ func TestNamedPartitionsReachTheGraph(t *testing.T) {
 		t.Errorf("error %v, want that there is no sub-topology 2", err)
 	}
 }
+
+func TestSourcesSayWhereToBegin(t *testing.T) {
+	b := streams.NewBuilder()
+	from(b, "in", streams.ResetTo(streams.Latest))
+	matching(b, "a[0-9]", streams.ResetTo(streams.Earliest))
+	streams.TableFrom(b, "t", str, str, streams.ResetTo(streams.Latest))
+	from(b, "any")
+	topo, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]streams.OffsetReset{}
+	for _, sub := range topo.Graph().Subtopologies {
+		for _, topic := range []string{"in", "a1", "t", "any"} {
+			if n, ok := sub.Source(topic); ok {
+				got[topic] = n.Reset
+			}
+		}
+	}
+	if diff := cmp.Diff(map[string]streams.OffsetReset{"in": streams.Latest, "a1": streams.Earliest, "t": streams.Latest, "any": 0}, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/weirstream/weir/streams/internal/graph"
 	"github.com/weirstream/weir/streams/internal/window"
 	"github.com/weirstream/weir/streams/internal/wiring"
 	"github.com/weirstream/weir/streams/processor"
@@ -41,6 +42,7 @@ const (
 	setGrace
 	setLabel
 	setPartition
+	setReset
 	// setState is what every operator with a store of its own takes.
 	setState = setStore | setValue | setCache | setMemory | setLog | setTopicConfig
 	// setTable is what every table takes: its store may be versioned.
@@ -51,7 +53,7 @@ func (s setting) String() string {
 	names := [...]string{
 		"Named", "Store", "KeySerde", "ValueSerde", "Retention", "NoCache", "InMemory",
 		"NoChangelog", "TopicConfig", "Partitions", "TimestampFrom", "a store reference", "Versioned",
-		"OtherSerde", "Grace", "Label", "PartitionBy",
+		"OtherSerde", "Grace", "Label", "PartitionBy", "ResetTo",
 	}
 	for i, name := range names {
 		if s&(1<<i) != 0 {
@@ -74,6 +76,7 @@ type options struct {
 	grace       time.Duration
 	label       string
 	times       wiring.Times
+	reset       graph.Reset
 	partition   any        // func(K, V, int32) int32, or func(K, int32) int32
 	refs        []string   // names of stores
 	owners      []*Builder // of the stores, index by index
@@ -209,6 +212,21 @@ const (
 // OnInvalidTime says what a source does with records that have no time.
 func OnInvalidTime(what InvalidTime) Option {
 	return option{setTimestamp, func(o *options) { o.times.Invalid = what }}
+}
+
+// OffsetReset is where the reading of a partition begins.
+type OffsetReset = graph.Reset
+
+// The places to begin at.
+const (
+	Earliest = graph.Earliest
+	Latest   = graph.Latest
+)
+
+// ResetTo says where a source begins to read a partition that has no commit, instead
+// of [Config.ResetToEnd] (auto.offset.reset of Kafka Streams' Consumed).
+func ResetTo(where OffsetReset) Option {
+	return option{setReset, func(o *options) { o.reset = where }}
 }
 
 // PartitionBy lets f choose the partition of each record that is written to a

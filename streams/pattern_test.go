@@ -44,6 +44,7 @@ func TestPatternsMustNotOverlap(t *testing.T) {
 		"other patterns":  {func(b *builder) { matching(b, "a.*"); matching(b, ".*a") }, "", ""}, // it depends on the topics
 		"the same again":  {func(b *builder) { matching(b, "a.*"); matching(b, "a.*") }, "", ""},
 		"configured anew": {func(b *builder) { matching(b, "a.*"); matching(b, "a.*", streams.WallClockTime()) }, "KSTREAM-SOURCE-0000000001", "first reading"},
+		"begun anew":      {func(b *builder) { from(b, "a"); from(b, "a", streams.ResetTo(streams.Latest)) }, "KSTREAM-SOURCE-0000000001", "first reading"},
 		"nil pattern":     {func(b *builder) { streams.FromPattern(b, nil, str, str) }, "KSTREAM-SOURCE-0000000000", "pattern is nil"},
 		"nil serde":       {func(b *builder) { streams.FromPattern[string, string](b, regexp.MustCompile("a"), nil, str) }, "KSTREAM-SOURCE-0000000000", "serde is nil"},
 		"name taken":      {func(b *builder) { from(b, "in", named("s")); matching(b, "a", named("s")) }, "s", "taken"},

@@ -50,6 +50,9 @@ func (b *Builder) AddSource(name string, topics ...string) error {
 	return nil
 }
 
+// Reset says where a source begins to read.
+func (b *Builder) Reset(source string, r Reset) { b.nodes[source].Reset = r }
+
 // AddProcessor adds a node between others.
 func (b *Builder) AddProcessor(name string, parents ...string) error {
 	return b.add(Node{Name: name, Kind: Processor, Parents: parents})
@@ -234,7 +237,7 @@ func (b *Builder) cut(id int, names []string) Subtopology {
 			s.Global = &g
 		}
 		s.Nodes = append(s.Nodes, Node{
-			Name: n.Name, Kind: n.Kind, Topics: slices.Clone(n.Topics), Pattern: n.Pattern, Stores: slices.Clone(n.Stores),
+			Name: n.Name, Kind: n.Kind, Topics: slices.Clone(n.Topics), Pattern: n.Pattern, Reset: n.Reset, Stores: slices.Clone(n.Stores),
 			Parents: slices.Clone(n.Parents), Children: slices.Clone(n.Children),
 		})
 		for _, st := range n.Stores {

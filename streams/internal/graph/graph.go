@@ -30,10 +30,21 @@ type Node struct {
 	Kind     Kind
 	Topics   []string // of a source, or the one of a sink; internal topics without the application id
 	Pattern  *Pattern // of a source that reads what matches, once [Topology.Bind] has put it into Topics; nil for none
+	Reset    Reset    // of a source
 	Stores   []string // the stores that the node is connected to
 	Parents  []string // in the order in which they were connected
 	Children []string
 }
+
+// Reset is where a source begins to read a partition that has no commit.
+type Reset int
+
+// The places to begin at.
+const (
+	ResetDefault Reset = iota // what the application says
+	Earliest
+	Latest
+)
 
 // StoreKind is the shape of a store.
 type StoreKind int

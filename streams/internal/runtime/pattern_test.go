@@ -147,3 +147,33 @@ func TestWorkerWithoutTopicsIsReady(t *testing.T) {
 		b.end()
 	})
 }
+
+// TestSourcesBeginWhereTheySay: what the application wrote itself is never passed over.
+func TestSourcesBeginWhereTheySay(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reset graph.Reset
+		toEnd bool
+		want  map[string]string
+	}{
+		"the application's": {want: map[string]string{"k0": "1", "own": "1"}},
+		"its end":           {toEnd: true, want: map[string]string{"own": "1"}},
+		"latest":            {reset: graph.Latest, want: map[string]string{"own": "1"}},
+		"earliest":          {reset: graph.Earliest, toEnd: true, want: map[string]string{"k0": "1", "own": "1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(b *bench) {
+				nodes := b.prog.graph.Subtopologies[0].Nodes
+				nodes[slices.IndexFunc(nodes, func(n graph.Node) bool { return n.Kind == graph.Source })].Reset = tc.reset
+				b.o.ResetToEnd = tc.toEnd
+				b.feed(1)
+				b.cluster.add(TP{"in2", 0}, "own", "v", 1) // a repartition topic
+				b.start()
+				time.Sleep(2 * time.Second)
+				if diff := cmp.Diff(tc.want, b.cluster.last("out")); diff != "" {
+					t.Error(diff)
+				}
+				b.end()
+			})
+		})
+	}
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weirstream/weir/statestore"
 	"github.com/weirstream/weir/streams/internal/assign"
+	"github.com/weirstream/weir/streams/internal/graph"
 )
 
 // state is how far a task of a worker is.
@@ -190,7 +191,7 @@ func (w *Worker) openSlot(s *slot, b bounds) error {
 		known := ok && c.Offset >= 0
 		if !known {
 			c = Offset{TP: tp, Offset: b.starts[tp]}
-			if w.o.ResetToEnd {
+			if w.latest(tp, s.id) {
 				c.Offset = b.ends[tp]
 			}
 		}
@@ -199,6 +200,16 @@ func (w *Worker) openSlot(s *slot, b bounds) error {
 		s.starts[tp] = c
 	}
 	return w.beginRestore(s, b)
+}
+
+// latest reports whether a partition without a commit is read from its end. What the
+// application itself wrote, to a repartition topic, is never passed over.
+func (w *Worker) latest(tp TP, id TaskID) bool {
+	if slices.Contains(w.o.Setup.Repartitions, tp.Topic) {
+		return false
+	}
+	n, _ := w.o.Program.Graph().Subtopologies[id.Subtopology].Source(tp.Topic)
+	return n.Reset == graph.Latest || n.Reset == graph.ResetDefault && w.o.ResetToEnd
 }
 
 // openTask opens database and stores. A database that does not fit the
