@@ -403,7 +403,7 @@ func TestRetryLeavesOthersAlone(t *testing.T) {
 		if n := b.committed(); n != 2 || b.aborts() != 0 {
 			t.Errorf("committed %d of the partition that waits, %d aborts", n, b.aborts())
 		}
-		if n := b.cluster.last("out")["other"]; n != "300" {
+		if n := b.cluster.last()["other"]; n != "300" {
 			t.Errorf("counted %s of the other partition", n)
 		}
 		b.log.revoke(b.t.Context(), false, TP{"in", 1}, TP{"in2", 1}) // returns when the poll takes it

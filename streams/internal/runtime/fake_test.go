@@ -135,13 +135,13 @@ func (c *cluster) add(tp TP, key, value string, at int64) {
 	})
 }
 
-// last returns the last value of every key of a topic.
-func (c *cluster) last(topic string) map[string]string {
+// last returns the last value of every key of "out".
+func (c *cluster) last() map[string]string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	found := map[string]string{}
 	for tp, records := range c.topics {
-		if tp.Topic == topic {
+		if tp.Topic == "out" {
 			for _, r := range records {
 				found[string(r.Key)] = string(r.Value)
 			}

@@ -169,7 +169,7 @@ func TestSourcesBeginWhereTheySay(t *testing.T) {
 				b.cluster.add(TP{"in2", 0}, "own", "v", 1) // a repartition topic
 				b.start()
 				time.Sleep(2 * time.Second)
-				if diff := cmp.Diff(tc.want, b.cluster.last("out")); diff != "" {
+				if diff := cmp.Diff(tc.want, b.cluster.last()); diff != "" {
 					t.Error(diff)
 				}
 				b.end()

@@ -112,7 +112,7 @@ func (b *bench) wantCounts(want ...string) {
 	for i, n := range want {
 		got[fmt.Sprintf("k%d", i)] = n
 	}
-	if diff := cmp.Diff(got, b.cluster.last("out")); diff != "" {
+	if diff := cmp.Diff(got, b.cluster.last()); diff != "" {
 		b.t.Error(diff)
 	}
 }
@@ -320,7 +320,7 @@ func TestLostTaskCommitsNothing(t *testing.T) {
 		b.start()
 		b.log.revoke(b.t.Context(), true, TP{"in", 0}, TP{"in2", 0})
 		synctest.Wait()
-		if b.committed() != 0 || len(b.cluster.last("out")) != 0 || b.aborts() != 1 {
+		if b.committed() != 0 || len(b.cluster.last()) != 0 || b.aborts() != 1 {
 			t.Error("a lost task wrote")
 		}
 		b.end()
