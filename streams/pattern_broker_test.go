@@ -8,6 +8,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +27,9 @@ type follower struct {
 	name string
 	app  *streams.App
 	stop context.CancelFunc
-	done chan error
+
+	ended chan struct{}
+	err   error // once it has ended
 }
 
 // follow starts an instance that looks for topics that often.
@@ -34,7 +37,7 @@ func (w *wordCount) follow(name string, age time.Duration) *follower {
 	t := w.t
 	t.Helper()
 	b := streams.NewBuilder()
-	in := streams.FromPattern(b, regexp.MustCompile(w.prefix+`-in\d*|.*-changelog|dlq.*|__.*`), serde.String(), serde.String())
+	in := streams.FromPattern(b, regexp.MustCompile(strings.ReplaceAll(`APP-in\d*|APP-.*-changelog|dlq\.APP|__.*`, "APP", w.prefix)), serde.String(), serde.String())
 	counts := streams.GroupByKey(in).Count(streams.Store("counts"))
 	counts.ToStream().To(w.prefix+"-counts", serde.String(), serde.Int64())
 	topology, err := b.Build()
@@ -50,8 +53,15 @@ func (w *wordCount) follow(name string, age time.Duration) *follower {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	f := &follower{t: t, name: name, app: app, stop: stop, done: make(chan error, 1)}
-	go func() { f.done <- app.Run(ctx) }()
+	f := &follower{t: t, name: name, app: app, stop: stop, ended: make(chan struct{})}
+	go func() {
+		defer close(f.ended)
+		f.err = app.Run(ctx)
+	}()
+	t.Cleanup(func() { // its folder goes with the test
+		stop()
+		<-f.ended
+	})
 	return f
 }
 
@@ -141,12 +151,12 @@ func TestPatternFollowsTheTopicsOnBroker(t *testing.T) {
 	w.awaitReads(map[string]int{first: 2, third: 2}, a, b)
 	w.awaitCounts(3)
 	b.stop()
-	if err := <-b.done; err != nil {
-		t.Error(err)
+	if <-b.ended; b.err != nil {
+		t.Error(b.err)
 	}
 	w.put(second, 3, 0) // its third partition has no state to go to
-	if err := <-a.done; !errors.Is(err, runtime.ErrPartitions) {
-		t.Errorf("a topic that does not fit gave %v", err)
+	if <-a.ended; !errors.Is(a.err, runtime.ErrPartitions) {
+		t.Errorf("a topic that does not fit gave %v", a.err)
 	}
 }
 
