@@ -24,7 +24,8 @@ var streamsJava []byte
 // time apart, in 4 partitions.
 func FillStreams(ctx context.Context, addr string, n int) error {
 	const keys, partitions = 10_000, 4
-	if err := createTopic(ctx, addr, streamsInput, partitions, nil); err != nil {
+	forever := "-1" // the records are years old, and brokers look for what may go every five minutes
+	if err := createTopic(ctx, addr, streamsInput, partitions, map[string]*string{"retention.ms": &forever}); err != nil {
 		return err
 	}
 	client, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.DefaultProduceTopic(streamsInput), kgo.MaxBufferedRecords(100_000))
