@@ -129,31 +129,48 @@ func (w *wordCount) build(change func(*streams.Config)) (*streams.App, error) {
 	return streams.NewApp(topology, cfg)
 }
 
+// running is an app at work. It ends with the test, before the folders of the test go.
+type running struct {
+	stop  context.CancelFunc
+	ended chan struct{}
+	err   error // once it has ended
+}
+
+func runApp(t *testing.T, app *streams.App) *running {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	r := &running{stop: stop, ended: make(chan struct{})}
+	go func() {
+		defer close(r.ended)
+		r.err = app.Run(ctx)
+	}()
+	t.Cleanup(func() { _ = r.end() })
+	return r
+}
+
+// end stops the app and waits for it.
+func (r *running) end() error {
+	r.stop()
+	<-r.ended
+	return r.err
+}
+
 // run runs an app until its input is drained, and returns how long it took to
 // get ready.
 func (w *wordCount) run(app *streams.App) time.Duration {
 	w.t.Helper()
-	ctx, stop := context.WithCancel(w.t.Context())
 	begun := time.Now()
-	ended, err := make(chan struct{}), error(nil)
-	go func() {
-		defer close(ended)
-		err = app.Run(ctx)
-	}()
-	defer func() { // its folder goes with the test
-		stop()
-		<-ended
-	}()
+	r := runApp(w.t, app)
 	select {
 	case <-app.Ready():
-	case <-ended:
-		w.t.Fatal(err)
+	case <-r.ended:
+		w.t.Fatal(r.err)
 	case <-time.After(time.Minute):
 		w.t.Fatal("the app did not get ready")
 	}
 	ready := time.Since(begun)
 	for tick := time.NewTicker(100 * time.Millisecond); ; <-tick.C {
-		drained, err := app.Drained(ctx)
+		drained, err := app.Drained(w.t.Context())
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -164,8 +181,7 @@ func (w *wordCount) run(app *streams.App) time.Duration {
 			w.t.Fatalf("not drained: %v", app.Tasks())
 		}
 	}
-	stop()
-	if <-ended; err != nil {
+	if err := r.end(); err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Logf("ready after %v, drained after %v", ready, time.Since(begun))

@@ -96,9 +96,7 @@ type instance struct {
 	dir   string
 	app   *streams.App
 	cable *cable
-	stop  context.CancelFunc
-	ended chan struct{}
-	err   error // once it has ended
+	*running
 
 	mu       sync.Mutex
 	restored int64 // records, of all its lives
@@ -130,33 +128,21 @@ func (i *instance) start() {
 			}
 		}
 	})
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	i.stop, i.ended = stop, make(chan struct{})
-	app, ended := i.app, i.ended
-	go func() {
-		defer close(ended)
-		i.err = app.Run(ctx)
-	}()
-	t.Cleanup(func() { // its folder goes with the test
-		stop()
-		<-ended
-	})
+	i.running = runApp(t, i.app)
 }
 
 // leave stops the instance as it should be.
 func (i *instance) leave() {
 	i.w.t.Helper()
-	i.stop()
-	if <-i.ended; i.err != nil {
-		i.w.t.Fatal(i.err)
+	if err := i.end(); err != nil {
+		i.w.t.Fatal(err)
 	}
 }
 
 // die ends the instance so that it can tell nobody and commit nothing.
 func (i *instance) die() {
 	i.cable.sever()
-	i.stop()
-	<-i.ended
+	_ = i.end()
 }
 
 // await waits until the instances run all tasks, each once, evenly, and follow the

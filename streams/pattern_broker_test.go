@@ -1,7 +1,6 @@
 package streams_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,13 +22,8 @@ import (
 
 // follower counts by key what it reads of topics that match a pattern.
 type follower struct {
-	t    *testing.T
-	name string
-	app  *streams.App
-	stop context.CancelFunc
-
-	ended chan struct{}
-	err   error // once it has ended
+	app *streams.App
+	*running
 }
 
 // follow starts an instance that looks for topics that often.
@@ -52,17 +46,7 @@ func (w *wordCount) follow(name string, age time.Duration) *follower {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	f := &follower{t: t, name: name, app: app, stop: stop, ended: make(chan struct{})}
-	go func() {
-		defer close(f.ended)
-		f.err = app.Run(ctx)
-	}()
-	t.Cleanup(func() { // its folder goes with the test
-		stop()
-		<-f.ended
-	})
-	return f
+	return &follower{app: app, running: runApp(t, app)}
 }
 
 // reads returns the partitions of the tasks that run.
@@ -150,9 +134,8 @@ func TestPatternFollowsTheTopicsOnBroker(t *testing.T) {
 	w.put(third, 2, 10)
 	w.awaitReads(map[string]int{first: 2, third: 2}, a, b)
 	w.awaitCounts(3)
-	b.stop()
-	if <-b.ended; b.err != nil {
-		t.Error(b.err)
+	if err := b.end(); err != nil {
+		t.Error(err)
 	}
 	w.put(second, 3, 0) // its third partition has no state to go to
 	if <-a.ended; !errors.Is(a.err, runtime.ErrPartitions) {
