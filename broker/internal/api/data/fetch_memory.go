@@ -44,13 +44,10 @@ func (m *fetchMemory) put(b *wire.Buffer) {
 	m.buffers.Put(b)
 }
 
-// room returns memory for a range of n bytes of an answer that may bring rest bytes more, all ranges
-// taken together; nil when there is none or the range is too large.
+// room returns memory for a range of n bytes, or for a small one if that is less, of an answer that may
+// bring rest bytes more, all ranges taken together; nil when too much is lent.
 func (a *fetchAnswer) room(m *fetchMemory, n, rest int) []byte {
-	if n > smallRange {
-		n = smallRange
-	}
-	if len(a.space) < n {
+	if len(a.space) < min(n, smallRange) {
 		b := m.get(min(rest, memoryBlock))
 		if b == nil {
 			return nil
