@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"sync"
 	"unsafe"
 )
 
@@ -63,9 +64,12 @@ func (b *Batch) bytes() int { return len(b.buf) + len(b.ops)*int(unsafe.Sizeof(s
 func (b *Batch) Reset() { b.ops, b.buf = b.ops[:0], b.buf[:0] }
 
 // Ops walks the steps in order. Their bytes are valid until the batch changes.
-func (b *Batch) Ops() iter.Seq[Op] {
+func (b *Batch) Ops() iter.Seq[Op] { return b.Part(0, 1) }
+
+// Part walks the steps of the i-th of n parts, which are equally long but for a step.
+func (b *Batch) Part(i, n int) iter.Seq[Op] {
 	return func(yield func(Op) bool) {
-		for _, s := range b.ops {
+		for _, s := range b.ops[i*len(b.ops)/n : (i+1)*len(b.ops)/n] {
 			op := Op{Kind: s.kind, Key: b.buf[s.key:s.value:s.value], Value: b.buf[s.value:s.to:s.to]}
 			if !yield(op) {
 				return
@@ -76,6 +80,7 @@ func (b *Batch) Ops() iter.Seq[Op] {
 
 // Sort puts the steps in the order of their keys and drops those that later ones
 // replace. A batch that deletes a range stays as it is, and Sort returns false.
+// A large batch is sorted on two processors.
 func (b *Batch) Sort() bool {
 	order := make([]sortKey, len(b.ops))
 	for i, s := range b.ops {
@@ -86,26 +91,49 @@ func (b *Batch) Sort() bool {
 		copy(head[:], b.buf[s.key:s.value])
 		order[i] = sortKey{binary.BigEndian.Uint64(head[:]), binary.BigEndian.Uint64(head[8:]), int32(i)}
 	}
-	slices.SortFunc(order, func(x, y sortKey) int {
-		if x.high != y.high {
-			return cmp.Compare(x.high, y.high)
-		}
-		if x.low != y.low {
-			return cmp.Compare(x.low, y.low)
-		}
-		if c := bytes.Compare(b.keyOf(int(x.at)), b.keyOf(int(y.at))); c != 0 {
-			return c
-		}
-		return cmp.Compare(x.at, y.at)
-	})
+	half := 0
+	if len(order) >= sortedAtOnce {
+		half = len(order) / 2
+	}
+	low, high := order[:half], order[half:]
+	var other sync.WaitGroup
+	other.Go(func() { slices.SortFunc(low, b.compare) })
+	slices.SortFunc(high, b.compare)
+	other.Wait()
 	sorted := make([]step, 0, len(order))
-	for i, k := range order {
-		if i+1 == len(order) || !bytes.Equal(b.keyOf(int(k.at)), b.keyOf(int(order[i+1].at))) {
-			sorted = append(sorted, b.ops[k.at])
+	var last sortKey // of the step that is in sorted at the end
+	for len(low)+len(high) > 0 {
+		from := &high
+		if len(high) == 0 || len(low) > 0 && b.compare(low[0], high[0]) < 0 {
+			from = &low
 		}
+		k := (*from)[0]
+		*from = (*from)[1:]
+		if len(sorted) > 0 && k.high == last.high && k.low == last.low && bytes.Equal(b.keyOf(int(k.at)), b.keyOf(int(last.at))) {
+			sorted = sorted[:len(sorted)-1]
+		}
+		sorted = append(sorted, b.ops[k.at])
+		last = k
 	}
 	b.ops = sorted
 	return true
+}
+
+// sortedAtOnce is how many steps are sorted by one goroutine.
+const sortedAtOnce = 10_000
+
+// compare orders steps by key, and those of one key as they are.
+func (b *Batch) compare(x, y sortKey) int {
+	if x.high != y.high {
+		return cmp.Compare(x.high, y.high)
+	}
+	if x.low != y.low {
+		return cmp.Compare(x.low, y.low)
+	}
+	if c := bytes.Compare(b.keyOf(int(x.at)), b.keyOf(int(y.at))); c != 0 {
+		return c
+	}
+	return cmp.Compare(x.at, y.at)
 }
 
 // sortKey is the place of a step and how its key begins, which tells most apart

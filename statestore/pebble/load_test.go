@@ -106,7 +106,7 @@ func TestALoadThatFailsIsNotThere(t *testing.T) {
 	mem := vfs.NewMem()
 	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if fails != "" && op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, fails) ||
-			fails == "write" && op.Kind == errorfs.OpFileWrite && strings.HasSuffix(op.Path, "load.tmp") {
+			fails == "write" && op.Kind == errorfs.OpFileWrite && strings.HasSuffix(op.Path, "load.tmp1") {
 			return disk
 		}
 		return nil
@@ -114,7 +114,7 @@ func TestALoadThatFailsIsNotThere(t *testing.T) {
 	db, err := pebble.New(pebble.Options{FS: fs, LoadBytes: 1}).Open("/state")
 	must(t, err)
 	put(t, db, "a", 1)
-	for _, fails = range []string{"load.tmp", "write"} {
+	for _, fails = range []string{"load.tmp0", "write"} {
 		var b statestore.Batch
 		b.Put([]byte("b"), []byte("b"))
 		if err := db.Load(&b, map[string]int64{"log": 2}); !errors.Is(err, disk) {
