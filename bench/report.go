@@ -90,8 +90,7 @@ type stage struct {
 	filled     bool // the input of the streams topologies is there
 }
 
-// round lets every side of a row run once, and one that fails once more: much can go wrong on a
-// machine in the half hour that a report takes.
+// round lets every side of a row run once.
 func (s *stage) round(ctx context.Context, row *Row) error {
 	for _, one := range []struct {
 		name string
@@ -105,10 +104,6 @@ func (s *stage) round(ctx context.Context, row *Row) error {
 			return err
 		}
 		result, err := one.side(ctx, s)
-		if err != nil && !isLeftOut(err) && ctx.Err() == nil {
-			_, _ = fmt.Fprintf(s.report.Log, "%-52s %-7s once more, since it failed: %v\n", row.Name, one.name, err)
-			result, err = one.side(ctx, s)
-		}
 		if isLeftOut(err) {
 			_, _ = fmt.Fprintf(s.report.Log, "%-52s %-7s left out: %v\n", row.Name, one.name, err)
 			continue
