@@ -93,13 +93,10 @@ func (a *underAttack) meets(rows []hostileRequest) {
 	}
 }
 
-// unharmed wants the heap near to what it was and every goroutine gone.
+// unharmed wants every goroutine gone, and then the heap near to what it was.
 func (a *underAttack) unharmed(limit uint64) {
 	a.t.Helper()
 	a.serves()
-	if now := heapNow(); now > a.heap+limit {
-		a.t.Errorf("the heap grew by %d bytes", now-a.heap)
-	}
 	deadline := time.Now().Add(10 * time.Second)
 	for n := runtime.NumGoroutine(); n > a.workers+2; n = runtime.NumGoroutine() {
 		if time.Now().After(deadline) {
@@ -107,6 +104,9 @@ func (a *underAttack) unharmed(limit uint64) {
 			a.t.Fatalf("%d goroutines, were %d\n%s", n, a.workers, buf[:runtime.Stack(buf, true)])
 		}
 		a.serves()
+	}
+	if now := heapNow(); now > a.heap+limit {
+		a.t.Errorf("the heap grew by %d bytes", now-a.heap)
 	}
 }
 
