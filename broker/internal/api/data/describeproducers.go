@@ -2,11 +2,13 @@ package data
 
 import (
 	"context"
+	"errors"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weirstream/weir/broker/internal/api/route"
+	"github.com/weirstream/weir/broker/internal/metadata"
 )
 
 // DescribeProducers answers DescribeProducers (61): who has written to partitions, and since which
@@ -19,6 +21,9 @@ func DescribeProducers(d Deps) route.Route {
 		for _, rt := range req.Topics {
 			t := topicRef{name: rt.Topic}
 			d.resolve(image, s, route.Read, &t, 0)
+			if errors.Is(t.err, kerr.UnknownTopicOrPartition) && metadata.CheckName(rt.Topic) != nil {
+				t.err = kerr.InvalidTopicException
+			}
 			st := kmsg.NewDescribeProducersResponseTopic()
 			st.Topic = rt.Topic
 			for _, index := range rt.Partitions {

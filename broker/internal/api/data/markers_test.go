@@ -135,6 +135,9 @@ func TestDescribeProducers(t *testing.T) {
 		if p := ask[*kmsg.DescribeProducersResponse](r, describeOf("none", 0)).Topics[0].Partitions[0]; p.ErrorCode != kerr.UnknownTopicOrPartition.Code {
 			t.Errorf("unknown topic: %+v", p)
 		}
+		if p := ask[*kmsg.DescribeProducersResponse](r, describeOf("a/b", 0)).Topics[0].Partitions[0]; p.ErrorCode != kerr.InvalidTopicException.Code {
+			t.Errorf("no name of a topic: %+v", p)
+		}
 		p.Follow(9)
 		if p := ask[*kmsg.DescribeProducersResponse](r, describeOf("t", 0)).Topics[0].Partitions[0]; p.ErrorCode != kerr.NotLeaderForPartition.Code {
 			t.Errorf("not the leader: %+v", p)

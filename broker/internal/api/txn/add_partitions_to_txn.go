@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weirstream/weir/broker/internal/api/route"
+	"github.com/weirstream/weir/broker/internal/metadata"
 	"github.com/weirstream/weir/broker/internal/txn"
 )
 
@@ -125,19 +126,22 @@ func (d *Deps) add(s *route.Session, a *addition, version int16, then func()) {
 	})
 }
 
-// mayAdd marks the partitions that may not be added. The error is for all others. A broker has asked
-// these questions already.
+// mayAdd marks the partitions that may not be added. The error is for all others. What a client may do
+// is not asked of a broker, which has asked already.
 func (d *Deps) mayAdd(s *route.Session, a *addition, version int16) error {
-	if version >= 4 {
-		return nil
-	}
-	if err := d.admit(s, a.event.TransactionalID); err != nil {
-		return err
+	client := version < 4
+	if client {
+		if err := d.admit(s, a.event.TransactionalID); err != nil {
+			return err
+		}
 	}
 	image := d.Image()
 	var refused error
 	a.each(func(_ int, topic string, p *kmsg.AddPartitionsToTxnResponseTopicPartition) {
-		err := route.AuthorizeTopic(d.Authorizer, s, route.Write, topic)
+		var err error
+		if client {
+			err = d.mayWrite(s, topic)
+		}
 		if t, ok := image.Topic(topic); err == nil && (!ok || p.Partition < 0 || int(p.Partition) >= len(t.Partitions)) {
 			err = kerr.UnknownTopicOrPartition
 		}
@@ -146,4 +150,13 @@ func (d *Deps) mayAdd(s *route.Session, a *addition, version int16) error {
 		}
 	})
 	return refused
+}
+
+// mayWrite keeps clients out of the topics that the cluster keeps for itself: a marker there would be
+// in the way of its own records.
+func (d *Deps) mayWrite(s *route.Session, topic string) error {
+	if metadata.IsInternal(topic) {
+		return kerr.TopicAuthorizationFailed
+	}
+	return route.AuthorizeTopic(d.Authorizer, s, route.Write, topic)
 }

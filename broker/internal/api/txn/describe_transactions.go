@@ -21,7 +21,7 @@ func DescribeTransactions(d Deps) route.Route {
 		for i, id := range req.TransactionalIDs {
 			out := &resp.TransactionStates[i]
 			*out = kmsg.NewDescribeTransactionsResponseTransactionState()
-			out.TransactionalID, out.ProducerID, out.ProducerEpoch, out.StartTimestamp = id, -1, -1, -1
+			out.TransactionalID = id
 			if err := d.mayDescribe(s, id); err != nil {
 				out.ErrorCode = route.Code(err)
 				all.done()

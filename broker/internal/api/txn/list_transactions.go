@@ -52,13 +52,13 @@ func ListTransactions(d Deps) route.Route {
 	})
 }
 
-// listEvent translates the filters. States that do not exist are told and otherwise left out.
+// listEvent translates the filters. States that do not exist are told once each and otherwise left out.
 func listEvent(req *kmsg.ListTransactionsRequest, resp *kmsg.ListTransactionsResponse) (*txn.List, error) {
 	e := &txn.List{ProducerIDs: req.ProducerIDFilters, Duration: -1}
 	for _, state := range req.StateFilters {
 		if txn.KnownState(state) {
 			e.States = append(e.States, state)
-		} else {
+		} else if !slices.Contains(resp.UnknownStateFilters, state) {
 			resp.UnknownStateFilters = append(resp.UnknownStateFilters, state)
 		}
 	}

@@ -223,6 +223,7 @@ func TestOnePartitionThatMayNotBeAddedHoldsAll(t *testing.T) {
 	inHouse(t, func(h *house) {
 		p := h.init(5, "tx")
 		h.want("unknown", h.add(3, p, topic("t", 0, 2), topic("u", 0)), "t/0:OPERATION_NOT_ATTEMPTED t/2:UNKNOWN_TOPIC_OR_PARTITION u/0:UNKNOWN_TOPIC_OR_PARTITION")
+		h.want("internal", h.add(3, p, topic("t", 0), topic("__transaction_state", 0)), "t/0:OPERATION_NOT_ATTEMPTED __transaction_state/0:TOPIC_AUTHORIZATION_FAILED")
 		h.deps.Authorizer = no(route.Write, route.Topic, "s")
 		h.want("not allowed", h.add(3, p, topic("t", 0), topic("s", 0)), "t/0:OPERATION_NOT_ATTEMPTED s/0:TOPIC_AUTHORIZATION_FAILED")
 		h.deps.Authorizer = no(route.Write, route.TransactionalID, "tx")
@@ -263,6 +264,9 @@ func TestBrokersAddAndVerify(t *testing.T) {
 		h.want("verify", ask(4, true, 0), "TRANSACTION_ABORTABLE INVALID_PRODUCER_ID_MAPPING")
 		h.want("add", ask(5, false, 0), "ok INVALID_PRODUCER_ID_MAPPING")
 		h.want("verify", ask(4, true, 0, 1), "ok TRANSACTION_ABORTABLE INVALID_PRODUCER_ID_MAPPING INVALID_PRODUCER_ID_MAPPING")
+		for _, verify := range []bool{false, true} {
+			h.want("a partition that is not there", ask(4, verify, 0, 2), "OPERATION_NOT_ATTEMPTED UNKNOWN_TOPIC_OR_PARTITION OPERATION_NOT_ATTEMPTED UNKNOWN_TOPIC_OR_PARTITION")
+		}
 		h.deps.Authorizer = no(route.ClusterAction, route.Cluster, route.ClusterName)
 		h.want("a client", ask(5, false, 0), "CLUSTER_AUTHORIZATION_FAILED")
 	})
@@ -292,7 +296,7 @@ func TestListTransactions(t *testing.T) {
 		}{
 			{"all", "ok other=Empty tx=Ongoing tz=Empty", 0, func(*kmsg.ListTransactionsRequest) {}},
 			{"a state", "Wild ok tx=Ongoing", 2, func(r *kmsg.ListTransactionsRequest) { r.StateFilters = []string{"Wild", "Ongoing"} }},
-			{"states that do not exist", "Wild ok", 2, func(r *kmsg.ListTransactionsRequest) { r.StateFilters = []string{"Wild"} }},
+			{"states that do not exist", "Wild ok", 2, func(r *kmsg.ListTransactionsRequest) { r.StateFilters = []string{"Wild", "Wild"} }},
 			{"a producer", "ok tz=Empty", 2, func(r *kmsg.ListTransactionsRequest) { r.ProducerIDFilters = []int64{0} }},
 			{"long ones", "ok", 2, func(r *kmsg.ListTransactionsRequest) {
 				r.StateFilters, r.DurationFilterMillis = []string{"Ongoing"}, 2000
@@ -338,11 +342,11 @@ func TestDescribeTransactionsHidesWhatIsNotToBeSeen(t *testing.T) {
 			}
 			return strings.Join(out, " ")
 		}
-		h.want("all", describe("tx", "nobody", ""), "tx=ok1 0 nobody=TRANSACTIONAL_ID_NOT_FOUND0 -1 =INVALID_REQUEST0 -1")
+		h.want("all", describe("tx", "nobody", ""), "tx=ok1 0 nobody=TRANSACTIONAL_ID_NOT_FOUND0 0 =INVALID_REQUEST0 0")
 		h.deps.Authorizer = no(route.Describe, route.Topic, "t")
 		h.want("a topic", describe("tx"), "tx=ok0 0")
 		h.deps.Authorizer = no(route.Describe, route.TransactionalID, "tx")
-		h.want("an id", describe("tx"), "tx=TRANSACTIONAL_ID_AUTHORIZATION_FAILED0 -1")
+		h.want("an id", describe("tx"), "tx=TRANSACTIONAL_ID_AUTHORIZATION_FAILED0 0")
 	})
 }
 
