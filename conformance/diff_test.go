@@ -37,6 +37,7 @@ func TestSameAnswersAsKafka(t *testing.T) {
 		{"fetch", diffFetch},
 		{"offsets", diffOffsets},
 		{"groups", diffGroups},
+		{"transactions", diffTransactions},
 		{"broken frames", diffBroken},
 	}
 	for _, s := range steps {

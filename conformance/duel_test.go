@@ -382,7 +382,7 @@ func (f fields) walk(path, field string, v reflect.Value) {
 		f.walk(path, field, v.Elem())
 	case reflect.Slice:
 		if v.Type().Elem().Kind() == reflect.Uint8 {
-			f.into[path] = fmt.Sprintf("%d:%x", v.Len(), v.Bytes())
+			f.into[path] = fmt.Sprintf("%d:%x", v.Len(), maskedBatches(field, v.Bytes()))
 			if v.IsNil() {
 				f.into[path] = "null"
 			}
@@ -423,7 +423,7 @@ func (f fields) identity(v reflect.Value) (string, bool) {
 		return "", false
 	}
 	var parts []string
-	for _, name := range []string{"TopicID", "Topic", "Name", "Group", "Key", "ApiKey", "ConfigName", "ResourceType", "ResourceName", "InstanceID", "Partition"} {
+	for _, name := range []string{"TransactionalID", "TopicID", "Topic", "Name", "Group", "Key", "ApiKey", "ConfigName", "ResourceType", "ResourceName", "InstanceID", "Partition"} {
 		part := v.FieldByName(name)
 		if !part.IsValid() {
 			continue
@@ -450,7 +450,7 @@ var uuid = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[
 // masked is a value, or "set" for what no two brokers share.
 func masked(field string, v reflect.Value) string {
 	switch field {
-	case "ClusterID", "Host", "ErrorMessage", "ErrMsg", "Dir", "Port", "ProducerID", "SessionID", "TotalBytes", "UsableBytes", "Documentation", "FinalizedFeaturesEpoch":
+	case "ClusterID", "Host", "ErrorMessage", "ErrMsg", "Dir", "Port", "ProducerID", "SessionID", "TotalBytes", "UsableBytes", "Documentation", "FinalizedFeaturesEpoch", "StartTimestamp", "LastTimestamp":
 		switch {
 		case v.IsZero() && field != "ProducerID":
 			return "zero"
@@ -469,6 +469,28 @@ func masked(field string, v reflect.Value) string {
 		return uuid.ReplaceAllString(fmt.Sprintf("%q", v.String()), "UUID")
 	}
 	return fmt.Sprint(v.Interface())
+}
+
+// maskedBatches are batches without what no two brokers share: ids of transactional producers, the
+// times of markers, and therefore checksums.
+func maskedBatches(field string, batches []byte) []byte {
+	const crc, attributes, timestamps, producer, epoch, header = 17, 21, 27, 43, 51, 61
+	const transactional, control = 1 << 4, 1 << 5
+	if field != "RecordBatches" {
+		return batches
+	}
+	out := slices.Clone(batches)
+	for at := 0; len(out)-at >= header; at += 12 + int(binary.BigEndian.Uint32(out[at+8:])) {
+		b := out[at:]
+		if b[attributes+1]&transactional != 0 {
+			clear(b[crc:attributes])
+			clear(b[producer:epoch])
+		}
+		if b[attributes+1]&control != 0 {
+			clear(b[timestamps:producer])
+		}
+	}
+	return out
 }
 
 func keysOf(a, b map[string]string) func(func(string) bool) {
