@@ -33,6 +33,9 @@ func derive[K, V, V2 any](t *Table[K, V], d derived[K, V, V2]) *Table[K, V2] {
 	if st.bad {
 		return &Table[K, V2]{}
 	}
+	if d.quiet { // old values that cost no store tell what is nothing new
+		state.Old = t.view.tell(st, false)
+	}
 	out := &flow[K, op.Change[V2]]{Name: st.name}
 	each := func(a *assembly) op.Each[K, V, V2] {
 		f, _ := wiring.Once(a, state, func() (op.Each[K, V, V2], error) { return d.each(st, a), nil })

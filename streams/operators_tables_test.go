@@ -63,8 +63,10 @@ func tableOperators() map[string]func(b *builder) {
 	return map[string]func(b *builder){
 		"table-filter":    func(b *builder) { show(in(b).Filter(long), str) },
 		"table-filternot": func(b *builder) { show(in(b).FilterNot(long), str) },
+		// nobody knows which rows passed before
+		"table-filter-bare": func(b *builder) { show(tables(b, "in").Filter(long), str) },
 		"table-filter-old": func(b *builder) { // what groups rows wants old values, so nothing is said of rows that never passed
-			f := in(b).Filter(long)
+			f := tables(b, "in").Filter(long)
 			show(f, str)
 			groups(f)
 		},

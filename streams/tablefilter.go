@@ -3,14 +3,14 @@ package streams
 import "github.com/weirstream/weir/streams/internal/op"
 
 // Filter keeps the rows for which keep is true; a row that no longer passes is
-// deleted. With [Store] the rows are kept, to be read and queried. Without, a
-// change of a row that does not pass goes on as a deletion, unless what follows
-// needs old values and they tell that there was nothing to delete. Options:
-// [Named], [Store], [Versioned], [NoCache], [InMemory], [NoChangelog],
-// [TopicConfig], [ValueSerde].
+// deleted. With [Store] the rows are kept, to be read and queried. If neither the
+// filter nor the table keeps rows, nor what follows needs old values, then nothing
+// tells whether there is something to delete, and each change of a row that does
+// not pass goes on as a deletion. Options: [Named], [Store], [Versioned],
+// [NoCache], [InMemory], [NoChangelog], [TopicConfig], [ValueSerde].
 //
 //	table   --a:1----a:2----b:4----a:3----->
-//	Filter  --a gone-a:2----b:4----a gone-->   (even)
+//	Filter  ---------a:2----b:4----a gone-->   (even)
 func (t *Table[K, V]) Filter(keep func(key K, value V) bool, opts ...Option) *Table[K, V] {
 	return filterTable(t, keep, true, opts)
 }
@@ -19,7 +19,7 @@ func (t *Table[K, V]) Filter(keep func(key K, value V) bool, opts ...Option) *Ta
 // [Table.Filter].
 //
 //	table      --a:1----a:2----b:4----a:3-->
-//	FilterNot  --a:1----a gone-b gone-a:3-->   (even)
+//	FilterNot  --a:1----a gone--------a:3-->   (even)
 func (t *Table[K, V]) FilterNot(drop func(key K, value V) bool, opts ...Option) *Table[K, V] {
 	return filterTable(t, drop, false, opts)
 }
