@@ -320,6 +320,7 @@ func describedSuppressions() map[string]func(b *builder) {
 			t := streams.TableFrom(b, "in", str, str, store("st"))
 			out(t.Suppress(streams.UntilTimeLimit(time.Second, streams.Unbounded())), "out", str)
 		},
+		"suppress-table": func(b *builder) { out(tables(b, "in").Suppress(limit), "out", str) },
 	}
 }
 

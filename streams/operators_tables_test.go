@@ -99,6 +99,10 @@ func tableOperators() map[string]func(b *builder) {
 			l := streams.LeftJoinTables(tables(b, "l").Filter(long), tables(b, "r"), leftAnd)
 			show(streams.AggregateTable(groups(streams.JoinTables(l, tables(b, "o"), leftRight)), empty, plus, minus, str, u), str)
 		},
+		"suppress-joined": func(b *builder) { // reads the row that a held one is to replace
+			l := tables(b, "l", store("l"), u).Suppress(streams.UntilTimeLimit(10*time.Millisecond, streams.Unbounded()))
+			show(streams.JoinTables(l, tables(b, "r"), leftRight), str)
+		},
 		"join-foreign": func(b *builder) {
 			show(streams.JoinForeign(tables(b, "l"), tables(b, "r"), lastLetter, leftRight), str)
 		},

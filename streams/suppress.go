@@ -48,8 +48,8 @@ type closes struct {
 }
 
 // Suppress holds changes of the table back, and lets only the last one of a key
-// go on. What waits has a changelog. Options: [Named], [NoChangelog],
-// [TopicConfig].
+// go on. The rows of the table are kept, and what waits has a changelog. Options:
+// [Named], [NoChangelog], [TopicConfig].
 //
 //	table                     --a[0,10):1@1--a[0,10):2@8--a[10,20):1@12-->
 //	Suppress (until closed)   ----------------------------a[0,10):2@8---->
@@ -79,6 +79,7 @@ func (t *Table[K, V]) Suppress(s Suppressed, opts ...Option) *Table[K, V] {
 	if st.bad {
 		return &Table[K, V]{}
 	}
+	t.view.tell(st, true) // while a row waits, readers get the one that it replaces
 	out := &flow[K, op.Change[V]]{Name: st.name}
 	state := op.State[K, V]{Operator: st.name, Store: store, Key: key, Value: value}
 	wiring.Pass(t.out, out, func(a *assembly, next op.Next[K, op.Change[V]]) (op.Next[K, op.Change[V]], error) {
