@@ -80,13 +80,17 @@ func (d Delay[K, V]) Open(e *Env, next Next[K, V]) (Next[K, V], error) {
 	return p.process, nil
 }
 
-// process takes a record. One without key or value has nothing to wait for.
+// process takes a record. One without key or value has nothing to wait for, and
+// is no reason for others to stop waiting.
 func (p *delay[K, V]) process(r processor.Record[K, V]) error {
+	if r.NullKey || r.NullValue {
+		return p.next(r)
+	}
 	if r.Timestamp > p.streamTime {
 		p.streamTime = r.Timestamp
 		p.e.Remember(p.mark, p.streamTime)
 	}
-	if r.NullKey || r.NullValue || before(p.streamTime, p.grace) > r.Timestamp {
+	if before(p.streamTime, p.grace) > r.Timestamp {
 		return p.next(r)
 	}
 	p.e.Enter(p.operator)
