@@ -59,6 +59,10 @@ func operatorsOfJoins() map[string]func(b *builder) {
 		"outerjoin": func(b *builder) {
 			to(streams.OuterJoin(from(b, "l"), from(b, "r"), orEither, within(10)), "out", str)
 		},
+		"outerjoin-earlier": func(b *builder) { // right records have to be 1 to 5 ms earlier
+			w := within(5).After(-time.Millisecond).Grace(2 * time.Millisecond)
+			to(streams.OuterJoin(from(b, "l"), from(b, "r"), orEither, w), "out", str)
+		},
 		"jointable": func(b *builder) {
 			to(streams.JoinTable(from(b, "s"), streams.TableFrom(b, "t", str, str), both), "out", str)
 		},

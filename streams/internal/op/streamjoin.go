@@ -116,7 +116,7 @@ func (s *joinSide[K, V, W, O]) join(r *processor.Record[K, V]) error {
 	switch {
 	case err != nil || met || s.alone == nil:
 		return err
-	case p.rows == nil || r.Timestamp+s.after < p.stream:
+	case p.rows == nil || max(0, r.Timestamp+s.after) < p.stream:
 		return s.goAlone(r)
 	default:
 		return p.add(waiter[K]{at: r.Timestamp, left: s.leftSide, key: r.Key}, func(dst []byte) ([]byte, error) {
