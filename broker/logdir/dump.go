@@ -118,27 +118,36 @@ func (f folder) dump(name string, o DumpOptions, visit func(Entry) error) error 
 		return dumpProducers(path, data, visit)
 	}
 	width := map[string]int{segment.IndexSuffix: offsetWidth, segment.TimeSuffix: timeWidth, segment.TxnSuffix: layout.TxnWidth}[suffix]
-	for ; width > 0 && len(data) >= width; data = data[width:] {
-		if err := visit(indexEntry(path, base, suffix, data)); err != nil {
+	if width == 0 {
+		return nil
+	}
+	data = withoutRoom(data, width)
+	for at := 0; at < len(data); at += width {
+		e := indexEntry(path, base, suffix, at, data[at:min(at+width, len(data))])
+		if err := visit(e); err != nil || e.Problem != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// indexEntry reads the first entry of an index.
-func indexEntry(path string, base int64, suffix string, data []byte) Entry {
+// indexEntry reads the entry at a position of an index.
+func indexEntry(path string, base int64, suffix string, pos int, data []byte) Entry {
 	be := binary.BigEndian
-	switch suffix {
-	case segment.IndexSuffix:
+	switch {
+	case suffix == segment.IndexSuffix && len(data) == offsetWidth:
 		at := int64(be.Uint32(data[4:]))
 		return Entry{File: path, Index: &IndexEntry{Offset: base + int64(be.Uint32(data)), Position: &at}}
-	case segment.TimeSuffix:
+	case suffix == segment.TimeSuffix && len(data) == timeWidth:
 		ts := int64(be.Uint64(data))
 		return Entry{File: path, Index: &IndexEntry{Offset: base + int64(be.Uint32(data[8:])), Timestamp: &ts}}
+	case suffix == segment.TxnSuffix && len(data) == layout.TxnWidth:
+		if t, ok := layout.ParseTxn(data); ok {
+			return Entry{File: path, Aborted: &t}
+		}
+		return Entry{File: path, Problem: &Problem{File: path, Position: int64(pos), What: noTxn, Means: badTxns}}
 	}
-	t, _ := layout.ParseTxn(data)
-	return Entry{File: path, Aborted: &t}
+	return Entry{File: path, Problem: &Problem{File: path, Position: int64(pos), What: partOfEntry, Means: badIndex}}
 }
 
 func dumpProducers(path string, data []byte, visit func(Entry) error) error {

@@ -130,6 +130,24 @@ func TestEachProblemIsFound(t *testing.T) {
 	}
 }
 
+// TestMissingTransactionIndex: what was aborted must stand in the index of the segment with the marker.
+func TestMissingTransactionIndex(t *testing.T) {
+	const first = "/data/a-0/00000000000000000000"
+	fsys := written(t)
+	if err := fsys.Remove(first + ".txnindex"); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Verify(fsys, "/data")
+	if err != nil || len(r.Problems) == 0 {
+		t.Fatalf("%+v, %v", r.Problems, err)
+	}
+	for i, p := range r.Problems {
+		if p.File != first+".txnindex" || p.Position != -1 || p.Means != lostTxns || !strings.Contains(p.What, "no entry of the abort marker") {
+			t.Errorf("%d: %+v", i, p)
+		}
+	}
+}
+
 func TestLeftoversAndSnapshots(t *testing.T) {
 	fsys := written(t)
 	r, err := Verify(fsys, "/data")
@@ -178,6 +196,50 @@ func TestDumpShowsEveryKindOfFile(t *testing.T) {
 		if err := Dump(fsys, path, DumpOptions{}, func(Entry) error { return full }); !errors.Is(err, full) {
 			t.Errorf("%s: %v", path, err)
 		}
+	}
+}
+
+// TestDumpOfIndexes: Kafka sets room aside in an index, megabytes of zeroes that are no entries; what is
+// none either way is shown as a problem and ends the file.
+func TestDumpOfIndexes(t *testing.T) {
+	const first = "/data/a-0/00000000000000000000"
+	for name, c := range map[string]struct {
+		suffix string
+		change func(b []byte) []byte
+		shown  func(sound int) int
+		what   string
+	}{
+		"room":                {".index", func(b []byte) []byte { return append(b, make([]byte, 8<<10)...) }, func(n int) int { return n }, ""},
+		"room for timestamps": {".timeindex", func(b []byte) []byte { return append(b, make([]byte, 12<<10)...) }, func(n int) int { return n }, ""},
+		"torn":                {".index", func(b []byte) []byte { return append(b, 1) }, func(n int) int { return n }, "part of an entry"},
+		"torn transactions":   {".txnindex", func(b []byte) []byte { return b[:len(b)-1] }, func(n int) int { return n - 1 }, "part of an entry"},
+		"another version":     {".txnindex", func(b []byte) []byte { b[1] = 7; return b }, func(int) int { return 0 }, "no entry of version 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fsys := written(t)
+			entries := func() (n int, problem string) {
+				err := Dump(fsys, first+c.suffix, DumpOptions{}, func(e Entry) error {
+					if e.Problem != nil {
+						problem += e.Problem.What
+						return nil
+					}
+					n++
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n, problem
+			}
+			sound, problem := entries()
+			if sound == 0 || problem != "" {
+				t.Fatalf("%d entries, %s", sound, problem)
+			}
+			change(t, fsys, first+c.suffix, c.change)
+			if n, problem := entries(); n != c.shown(sound) || problem != c.what {
+				t.Errorf("%d entries of %d, problem %q", n, sound, problem)
+			}
+		})
 	}
 }
 

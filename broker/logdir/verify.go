@@ -1,9 +1,11 @@
 package logdir
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,12 +28,19 @@ const (
 	badBatch    = "a broker that was not stopped cleanly cuts the log here; one that was answers fetches of it with an error, and never compacts the log"
 	badOrder    = "readers that seek an offset may miss records"
 	badIndex    = "the broker builds the index again when it finds this; no record is lost"
+	lostTxns    = "readers of committed data are shown aborted records; delete the .index and .timeindex files of the segment while no broker runs, and the next start reads it again"
 	badTxns     = "readers of committed data may be shown aborted records"
 	badSnapshot = "an older snapshot is used and the log is read from there"
 	badEpochs   = "the whole log is read at the next start"
 	badPoints   = "the next start reads the logs from their beginning"
 	badStart    = "a broker refuses to start on the directory"
 	leftover    = "a compaction was interrupted; the next start finishes or undoes it"
+)
+
+// What is wrong with an entry of an index.
+const (
+	partOfEntry = "part of an entry"
+	noTxn       = "no entry of version 0"
 )
 
 // Report is what Verify found.
@@ -50,6 +59,7 @@ type Report struct {
 type verifier struct {
 	report Report
 	ends   map[layout.TP]int64 // log ends
+	open   map[int64]bool      // producers in a transaction with records, of the partition
 }
 
 func (v *verifier) problem(file string, pos int64, means, what string, args ...any) {
@@ -131,11 +141,12 @@ type segmentState struct {
 	size      int64
 	starts    map[int64]int64 // base offsets by position
 	newest    int64           // largest timestamp
-	aborts    map[int64]bool  // offsets of abort markers
+	aborts    map[int64]bool  // offsets of abort markers, and whether records are there that they abort
 }
 
 func (v *verifier) partition(f folder) error {
 	v.report.Partitions++
+	v.open = map[int64]bool{}
 	bases := f.bases()
 	end := int64(0)
 	for i, base := range bases {
@@ -172,8 +183,8 @@ func (v *verifier) log(f folder, base, next int64) (segmentState, error) {
 		v.report.Bytes += int64(len(b))
 		if what := wrong(b); what != nil {
 			v.problem(path, pos, badBatch, "%v", what)
-		} else if b.IsControl() && controlKind(b) == "abort" {
-			s.aborts[b.BaseOffset()] = true
+		} else {
+			v.follow(b, s)
 		}
 		if b.BaseOffset() < s.end || b.LastOffset() < b.BaseOffset() {
 			v.problem(path, pos, badOrder, "offsets %d to %d after %d", b.BaseOffset(), b.LastOffset(), s.end-1)
@@ -191,6 +202,20 @@ func (v *verifier) log(f folder, base, next int64) (segmentState, error) {
 		err = nil
 	}
 	return s, err
+}
+
+// follow notes who is in a transaction, and what ends with an abort.
+func (v *verifier) follow(b record.Batch, s segmentState) {
+	switch id := b.ProducerID(); {
+	case !b.IsTransactional():
+	case !b.IsControl():
+		v.open[id] = v.open[id] || b.Count() > 0
+	default:
+		if controlKind(b) == "abort" {
+			s.aborts[b.BaseOffset()] = v.open[id]
+		}
+		delete(v.open, id)
+	}
 }
 
 // wrong tells what is wrong inside a batch.
@@ -218,7 +243,7 @@ func wrong(b record.Batch) error {
 	return w.Err()
 }
 
-// entries reads an index. Zeroes at its end are room that Kafka has set aside.
+// entries reads an index.
 func (v *verifier) entries(f folder, s segmentState, suffix string, width int) (path string, data []byte, err error) {
 	name := segment.Name(s.base, suffix)
 	path = filepath.Join(f.path, name)
@@ -230,14 +255,20 @@ func (v *verifier) entries(f folder, s segmentState, suffix string, width int) (
 		return path, nil, err
 	}
 	v.report.Indexes++
-	for len(data) >= width && len(strings.Trim(string(data[len(data)-width:]), "\x00")) == 0 {
-		data = data[:len(data)-width]
-	}
+	data = withoutRoom(data, width)
 	if over := len(data) % width; over != 0 {
-		v.problem(path, int64(len(data)-over), badIndex, "part of an entry")
+		v.problem(path, int64(len(data)-over), badIndex, partOfEntry)
 		data = data[:len(data)-over]
 	}
 	return path, data, nil
+}
+
+// withoutRoom is an index without the zeroes at its end, which are room that Kafka has set aside.
+func withoutRoom(data []byte, width int) []byte {
+	for len(data) >= width && len(bytes.Trim(data[len(data)-width:], "\x00")) == 0 {
+		data = data[:len(data)-width]
+	}
+	return data
 }
 
 func (v *verifier) index(f folder, s segmentState) error {
@@ -284,15 +315,23 @@ func (v *verifier) txnIndex(f folder, s segmentState) error {
 		t, ok := layout.ParseTxn(data[at:])
 		switch {
 		case !ok:
-			v.problem(path, int64(at), badTxns, "no entry of version 0")
+			v.problem(path, int64(at), badTxns, noTxn)
 		case t.Last <= last:
 			v.problem(path, int64(at), badTxns, "marker %d after %d", t.Last, last)
 		case t.Last < s.base || t.Last >= s.end:
 			v.problem(path, int64(at), badTxns, "marker %d is not in the segment, which ends at %d", t.Last, s.end)
-		case !s.aborts[t.Last]:
-			v.problem(path, int64(at), badTxns, "no abort marker at offset %d", t.Last)
+		default:
+			if _, marked := s.aborts[t.Last]; !marked {
+				v.problem(path, int64(at), badTxns, "no abort marker at offset %d", t.Last)
+			}
+			delete(s.aborts, t.Last)
 		}
 		last = t.Last
+	}
+	for _, marker := range slices.Sorted(maps.Keys(s.aborts)) {
+		if s.aborts[marker] {
+			v.problem(path, -1, lostTxns, "no entry of the abort marker at offset %d", marker)
+		}
 	}
 	return err
 }
