@@ -117,30 +117,21 @@ func holding(segs []*segmentFile, offset int64) int {
 }
 
 // loadAborted reads the indexes of all segments, as far as they are sound: up to the offset sound, and
-// up to the first segment whose index makes no sense. With a follower, the rest is what that finds.
+// up to the first segment whose index makes no sense or was deleted with the others. With a follower,
+// the rest is what that finds.
 func (l *Log) loadAborted(sound int64) error {
 	l.txns.stale = math.MaxInt64
-	end := l.end.Load()
+	end, stopped := l.end.Load(), sound == math.MaxInt64
 	if l.follower == nil {
 		sound = end
 	}
-	for _, s := range *l.segs.Load() {
-		data, err := env.ReadFile(l.dir.env.FS, s.Prefix+segment.TxnSuffix)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+	segs := *l.segs.Load()
+	for i, s := range segs {
+		usable, err := l.readAborted(s, stopped || i < len(segs)-1 && s.Next() <= sound)
 		if err != nil {
 			return err
 		}
-		for len(data) >= layout.TxnWidth {
-			t, ok := layout.ParseTxn(data)
-			if !ok || t.Last < s.Base || t.Last >= end || l.txns.Knows(t.Last) {
-				break
-			}
-			l.txns.Add(t)
-			data = data[layout.TxnWidth:]
-		}
-		if len(data) > 0 && l.follower != nil && s.Base < sound {
+		if !usable && l.follower != nil && s.Base < sound {
 			sound = s.Base
 			break
 		}
@@ -150,6 +141,32 @@ func (l *Log) loadAborted(sound int64) error {
 		l.txns.stale = sound
 	}
 	return nil
+}
+
+// readAborted reads the index of one segment and tells whether it can be believed. One that is not there
+// can, as most segments have none, but not where the index of times is missing too, which every segment
+// with records has once it is complete: somebody wants the indexes made again.
+func (l *Log) readAborted(s *segmentFile, complete bool) (usable bool, err error) {
+	data, err := env.ReadFile(l.dir.env.FS, s.Prefix+segment.TxnSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		if !complete || s.Size() == 0 {
+			return true, nil
+		}
+		_, err = l.dir.env.FS.Stat(s.Prefix + segment.TimeSuffix)
+		return err == nil, ignoreMissing(err)
+	}
+	if err != nil {
+		return false, err
+	}
+	for len(data) >= layout.TxnWidth {
+		t, ok := layout.ParseTxn(data)
+		if !ok || t.Last < s.Base || t.Last >= l.end.Load() || l.txns.Knows(t.Last) {
+			break
+		}
+		l.txns.Add(t)
+		data = data[layout.TxnWidth:]
+	}
+	return len(data) == 0, nil
 }
 
 // cutAborted forgets transactions whose markers lie at or beyond end, and rewrites the index of

@@ -53,6 +53,39 @@ func TestDamagedTransactionIndexIsRebuilt(t *testing.T) {
 	}
 }
 
+// TestLostIndexesAreRebuilt: who deletes the indexes of a stopped broker to have them made again gets
+// those of transactions too.
+func TestLostIndexesAreRebuilt(t *testing.T) {
+	fs := env.NewMemFS()
+	r := openRig(t, fs, nil)
+	for i := range int32(60) { // over several segments
+		by := record.Producer{ID: 5, Sequence: i}
+		r.append(inTxnOf(by, strings.Repeat("x", 500)))
+		r.end(marker(0, record.ControlType(i%3%2)))
+	}
+	want := r.log.AbortedIn(0, r.log.EndOffset())
+	r.close()
+	for at, name := range indexesIn(t, fs) {
+		sound, err := env.ReadFile(fs, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, lost := range []string{name, strings.TrimSuffix(name, ".txnindex") + ".timeindex"} {
+			if err := fs.Remove(lost); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r = openRig(t, fs, nil)
+		if diff := cmp.Diff(want, r.log.AbortedIn(0, r.log.EndOffset())); diff != "" {
+			t.Errorf("index %d (-want +got):\n%s", at, diff)
+		}
+		r.close()
+		if again, err := env.ReadFile(fs, name); err != nil || string(again) != string(sound) {
+			t.Errorf("index %d: the file is not as it was: %v", at, err)
+		}
+	}
+}
+
 func indexesIn(t *testing.T, fs *env.MemFS) (names []string) {
 	t.Helper()
 	entries, err := fs.ReadDir("/data/t-4")
