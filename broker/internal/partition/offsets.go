@@ -25,7 +25,7 @@ func (p *Partition) OffsetForTime(ts int64, readCommitted bool, currentEpoch int
 	}
 	limit := p.hw.Load()
 	if readCommitted {
-		limit = p.lso.Load()
+		limit = p.LastStable()
 	}
 	switch ts {
 	case TimeLatest:

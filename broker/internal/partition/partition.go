@@ -243,15 +243,16 @@ func (p *Partition) Status() Status {
 	epoch, leader := p.leadership()
 	return Status{
 		Leader: leader, Epoch: epoch, Start: p.log.StartOffset(), End: p.log.EndOffset(),
-		HighWatermark: p.hw.Load(), LastStable: p.lso.Load(), Size: p.log.Size(), Waiting: waiting,
+		HighWatermark: p.hw.Load(), LastStable: p.LastStable(), Size: p.log.Size(), Waiting: waiting,
 	}
 }
 
 // HighWatermark is the offset below which consumers may read.
 func (p *Partition) HighWatermark() int64 { return p.hw.Load() }
 
-// LastStable is the offset below which consumers that ask for committed data may read.
-func (p *Partition) LastStable() int64 { return p.lso.Load() }
+// LastStable is the offset below which consumers that ask for committed data may read. It is never below
+// the log start, where the records of an open transaction may be deleted.
+func (p *Partition) LastStable() int64 { return max(p.lso.Load(), p.log.StartOffset()) }
 
 // Producers lists the producers with state on this partition.
 func (p *Partition) Producers() []producer.Info {

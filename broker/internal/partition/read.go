@@ -41,7 +41,7 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 	if err := p.fence(r.CurrentEpoch); err != nil {
 		return ReadResult{HighWatermark: -1, LastStable: -1, LogStart: -1}, err
 	}
-	res := ReadResult{LastStable: p.lso.Load(), HighWatermark: p.hw.Load(), LogStart: p.log.StartOffset()}
+	res := ReadResult{LastStable: p.LastStable(), HighWatermark: p.hw.Load(), LogStart: p.log.StartOffset()}
 	end := p.log.EndOffset()
 	if r.Offset < res.LogStart || r.Offset > end {
 		return res, kerr.OffsetOutOfRange

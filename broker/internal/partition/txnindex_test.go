@@ -123,3 +123,26 @@ func TestAbortedListIsThatOfTheRange(t *testing.T) {
 		t.Errorf("%d aborted transactions up to offset %d", len(res.Aborted), last)
 	}
 }
+
+// TestLastStableIsNotBelowTheStart: records of an open transaction may be deleted; who asks for the end of
+// committed data is not sent to where nothing is.
+func TestLastStableIsNotBelowTheStart(t *testing.T) {
+	r := newRig(t, nil)
+	for i := range int32(3) {
+		r.append(inTxnOf(record.Producer{ID: 5, Sequence: i}, "x"))
+	}
+	r.sync()
+	for _, to := range []int64{0, 2, 3} {
+		if _, err := r.p.DeleteRecords(to); err != nil {
+			t.Fatal(err)
+		}
+		latest, _, _, err := r.p.OffsetForTime(partition.TimeLatest, true, -1)
+		if err != nil || latest != to || r.p.LastStable() != to || r.p.Status().LastStable != to {
+			t.Errorf("start %d: latest %d, %v, last stable %d, %+v", to, latest, err, r.p.LastStable(), r.p.Status())
+		}
+		res, err := r.p.Read(partition.ReadRequest{Offset: to, MaxBytes: 1000, MinOne: true, ReadCommitted: true, CurrentEpoch: -1})
+		if err != nil || res.LastStable != to {
+			t.Errorf("start %d: %+v, %v", to, res, err)
+		}
+	}
+}

@@ -287,7 +287,7 @@ func (f *fetch) appendPartHead(out *wire.Out, index int32, a *fetched) {
 	if f.request.version >= 5 {
 		b = binary.BigEndian.AppendUint64(b, uint64(a.result.LogStart))
 	}
-	if f.request.readCommitted {
+	if f.request.readCommitted && a.code == 0 {
 		b = f.appendAborted(b, &a.result)
 	} else {
 		b = wire.AppendArrayLen(b, -1, f.request.flexible())
