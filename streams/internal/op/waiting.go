@@ -108,21 +108,25 @@ func (p *pending[K]) release(operator string, reach int64) error {
 	}
 	p.nextLook = now + p.env.EmitInterval().Milliseconds()
 	p.oldest = math.MaxInt64
-	leftOpen, rightOpen := false, false
+	var open [2]bool // sides that have shown one that waits on
 	for row, err := range p.rows.All(statestore.Ascending) {
 		if err != nil {
 			return err
 		}
 		p.oldest = row.Key.at
-		if leftOpen && rightOpen {
+		if open[0] && open[1] {
 			break
 		}
 		went, err := p.releaseRow(operator, row.Key, row.Value)
 		if err != nil {
 			return err
 		}
-		leftOpen = leftOpen || !went && row.Key.left
-		rightOpen = rightOpen || !went && !row.Key.left
+		if !went {
+			open[sideOf(row.Key.left)] = true
+		}
+		if open[0] && open[1] && len(row.Value) > 1 {
+			break // the second value of a place counts as one that waits on, too
+		}
 	}
 	return nil
 }
