@@ -29,10 +29,17 @@ type txnRow struct {
 }
 
 func txnList(c *cli) *cobra.Command {
+	txnStates := []string{"Empty", "Ongoing", "PrepareCommit", "PrepareAbort", "CompleteCommit", "CompleteAbort"}
 	var states []string
 	cmd := &cobra.Command{
 		Use: "list", Short: "List transactional ids", Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, s := range states {
+				if !slices.Contains(txnStates, s) {
+					last := len(txnStates) - 1
+					return usagef("--state %s: want %s or %s", s, strings.Join(txnStates[:last], ", "), txnStates[last])
+				}
+			}
 			return c.admin(cmd, func(adm *kadm.Client) error {
 				found, err := adm.ListTransactions(cmd.Context(), nil, states)
 				if err != nil {
@@ -124,7 +131,7 @@ func txnAbort(c *cli) *cobra.Command {
 		Long: "Abort the ongoing transaction of a transactional id and fence its producer. A hanging\n" +
 			"transaction, which no coordinator knows, is named by --topic, --partition and --start.",
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			if hangs := topic != ""; hangs == (len(ids) == 1) {
+			if hangs := topic != ""; hangs == (len(ids) == 1) || hangs && start < 0 {
 				return usagef("abort: name a transactional id, or a hanging transaction by --topic, --partition and --start")
 			}
 			if topic != "" {
@@ -180,6 +187,9 @@ func fence(ctx context.Context, client *kgo.Client, id string) error {
 
 // abortHanging writes an abort marker for a transaction to the one partition where it is open.
 func abortHanging(ctx context.Context, adm *kadm.Client, topic string, partition int32, start int64) error {
+	if _, err := existing(ctx, adm, []string{topic}); err != nil {
+		return err
+	}
 	var set kadm.TopicsSet
 	set.Add(topic, partition)
 	described, err := adm.DescribeProducers(ctx, set)
@@ -191,7 +201,7 @@ func abortHanging(ctx context.Context, adm *kadm.Client, topic string, partition
 		return fmt.Errorf("%s/%d: %w", topic, partition, p.Err)
 	}
 	for _, producer := range p.ActiveProducers {
-		if producer.CurrentTxnStartOffset != start || start < 0 {
+		if producer.CurrentTxnStartOffset != start {
 			continue
 		}
 		written, err := adm.WriteTxnMarkers(ctx, kadm.TxnMarkers{
