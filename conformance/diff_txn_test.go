@@ -465,7 +465,7 @@ func diffTransactionAdmin(d *duel) {
 			return r
 		})
 	}
-	producers("none", kmsg.DescribeProducersRequestTopic{Topic: "txn", Partitions: []int32{2}})
+	producers("open and none", kmsg.DescribeProducersRequestTopic{Topic: "txn", Partitions: []int32{1, 2}})
 	producers("unknown", kmsg.DescribeProducersRequestTopic{Topic: "nowhere", Partitions: []int32{0}}, kmsg.DescribeProducersRequestTopic{Topic: "txn", Partitions: []int32{9}})
 	producers("bad name", kmsg.DescribeProducersRequestTopic{Topic: "a/b", Partitions: []int32{0}})
 	producers("nothing")

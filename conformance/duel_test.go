@@ -422,6 +422,9 @@ func (f fields) identity(v reflect.Value) (string, bool) {
 	if v.Kind() != reflect.Struct {
 		return "", false
 	}
+	if p, ok := reflect.TypeAssert[kmsg.DescribeProducersResponseTopicPartitionActiveProducer](v); ok {
+		return fmt.Sprintf("epoch %d, sequence %d", p.ProducerEpoch, p.LastSequence), true // in the order of ids, which each broker gives its own way
+	}
 	var parts []string
 	for _, name := range []string{"TransactionalID", "TopicID", "Topic", "Name", "Group", "Key", "ApiKey", "ConfigName", "ResourceType", "ResourceName", "InstanceID", "Partition"} {
 		part := v.FieldByName(name)
