@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weirstream/weir/broker/internal/commitlog"
 	"github.com/weirstream/weir/broker/internal/partition"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/env"
@@ -17,13 +18,7 @@ import (
 func TestDamagedTransactionIndexIsRebuilt(t *testing.T) {
 	fs := env.NewMemFS()
 	r := openRig(t, fs, func(o *partition.Options) { o.Config.MaxMessageBytes = 1 << 20 })
-	for i := range int32(60) { // over several segments
-		by := record.Producer{ID: 5, Sequence: i}
-		r.append(inTxnOf(by, strings.Repeat("x", 500)))
-		r.end(marker(0, record.ControlType(i%3%2)))
-	}
-	want := r.log.AbortedIn(0, r.log.EndOffset())
-	r.close()
+	want := r.transactions()
 	names := indexesIn(t, fs)
 	if len(want) != 40 || len(names) < 3 {
 		t.Fatalf("%d aborted transactions in %d indexes", len(want), len(names))
@@ -58,13 +53,7 @@ func TestDamagedTransactionIndexIsRebuilt(t *testing.T) {
 func TestLostIndexesAreRebuilt(t *testing.T) {
 	fs := env.NewMemFS()
 	r := openRig(t, fs, nil)
-	for i := range int32(60) { // over several segments
-		by := record.Producer{ID: 5, Sequence: i}
-		r.append(inTxnOf(by, strings.Repeat("x", 500)))
-		r.end(marker(0, record.ControlType(i%3%2)))
-	}
-	want := r.log.AbortedIn(0, r.log.EndOffset())
-	r.close()
+	want := r.transactions()
 	for at, name := range indexesIn(t, fs) {
 		sound, err := env.ReadFile(fs, name)
 		if err != nil {
@@ -84,6 +73,19 @@ func TestLostIndexesAreRebuilt(t *testing.T) {
 			t.Errorf("index %d: the file is not as it was: %v", at, err)
 		}
 	}
+}
+
+// transactions writes some over several segments, closes the log and returns those that were aborted.
+func (r *rig) transactions() []commitlog.AbortedTxn {
+	r.t.Helper()
+	for i := range int32(60) {
+		by := record.Producer{ID: 5, Sequence: i}
+		r.append(inTxnOf(by, strings.Repeat("x", 500)))
+		r.end(marker(0, record.ControlType(i%3%2)))
+	}
+	aborted := r.log.AbortedIn(0, r.log.EndOffset())
+	r.close()
+	return aborted
 }
 
 func indexesIn(t *testing.T, fs *env.MemFS) (names []string) {
