@@ -92,7 +92,7 @@ func (b *Batch) Sort() bool {
 		order[i] = sortKey{binary.BigEndian.Uint64(head[:]), binary.BigEndian.Uint64(head[8:]), int32(i)}
 	}
 	half := 0
-	if len(order) >= sortedAtOnce {
+	if len(order) >= sortedInHalves {
 		half = len(order) / 2
 	}
 	low, high := order[:half], order[half:]
@@ -119,8 +119,8 @@ func (b *Batch) Sort() bool {
 	return true
 }
 
-// sortedAtOnce is how many steps are sorted by one goroutine.
-const sortedAtOnce = 10_000
+// sortedInHalves is from how many steps on a batch is sorted by two goroutines.
+const sortedInHalves = 10_000
 
 // compare orders steps by key, and those of one key as they are.
 func (b *Batch) compare(x, y sortKey) int {

@@ -106,7 +106,7 @@ func TestALoadThatFailsIsNotThere(t *testing.T) {
 	mem := vfs.NewMem()
 	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if fails != "" && op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, fails) ||
-			fails == "write" && op.Kind == errorfs.OpFileWrite && strings.HasSuffix(op.Path, "load.tmp1") {
+			fails == "write" && op.Kind == errorfs.OpFileWrite && strings.HasSuffix(op.Path, "load.tmp0") {
 			return disk
 		}
 		return nil
