@@ -50,8 +50,9 @@ type Round struct {
 	end      int64 // what lies from here on is not indexed
 	txns     txns
 	inflated []byte
-	records  []byte // scratch of what stays of a batch's records
-	batch    []byte // scratch of the batch made of them
+	ahead    [64]entry // scratch of the records looked at together
+	records  []byte    // scratch of what stays of a batch's records
+	batch    []byte    // scratch of the batch made of them
 }
 
 // New returns a round that has seen nothing.
@@ -99,13 +100,45 @@ func (r *Round) index(b record.Batch) (full int64, err error) {
 		return -1, err
 	}
 	w := b.Walk(body)
-	for w.Next() {
-		rec := w.Record()
-		if rec.Key != nil && rec.Offset >= r.options.From && !r.options.Map.Put(rec.Key, rec.Offset) {
-			return rec.Offset, nil
+	for entries := r.next(&w); len(entries) > 0; entries = r.next(&w) {
+		for i := range entries {
+			e := &entries[i]
+			if e.keyed && e.offset >= r.options.From && !r.options.Map.Put(e.hash, e.offset) {
+				return e.offset, nil
+			}
 		}
 	}
 	return -1, w.Err()
+}
+
+// entry is what a round wants to know of a record.
+type entry struct {
+	offset, timestamp int64
+	hash              Hash // when keyed
+	keyed, tombstone  bool
+	raw               []byte
+}
+
+// next returns the next records of a walk, valid until the next call, with their places in the
+// offset map at hand; none ends the walk.
+func (r *Round) next(w *record.Walker) []entry {
+	n := 0
+	for n < len(r.ahead) && w.Next() {
+		r.ahead[n] = r.entry(w)
+		n++
+	}
+	r.options.Map.Touch(r.ahead[:n])
+	return r.ahead[:n]
+}
+
+// entry is the record that a walk is at.
+func (r *Round) entry(w *record.Walker) entry {
+	rec := w.Record()
+	e := entry{offset: rec.Offset, timestamp: rec.Timestamp, keyed: rec.Key != nil, tombstone: rec.Value == nil, raw: w.Raw()}
+	if e.keyed {
+		e.hash = r.options.Map.Hash(rec.Key)
+	}
+	return e
 }
 
 // body returns the records of a batch, valid until the next call.
@@ -171,22 +204,23 @@ func (r *Round) filterRecords(b record.Batch) (record.Batch, error) {
 	kept := record.Kept{MaxTimestamp: record.NoTimestamp, Horizon: -1}
 	out, whole, seen, tombstones := r.records[:0], true, 0, false
 	w := b.Walk(body)
-	for w.Next() {
-		rec := w.Record()
-		if stays := r.stays(&rec, expired); !stays {
-			if whole {
-				out, whole = append(out, body[:seen]...), false
+	for entries := r.next(&w); len(entries) > 0; entries = r.next(&w) {
+		for i := range entries {
+			e := &entries[i]
+			if !r.stays(e, expired) {
+				if whole {
+					out, whole = append(out, body[:seen]...), false
+				}
+				continue
 			}
-			continue
+			seen += len(e.raw)
+			if !whole {
+				out = append(out, e.raw...)
+			}
+			kept.Count++
+			kept.MaxTimestamp = max(kept.MaxTimestamp, e.timestamp)
+			tombstones = tombstones || e.tombstone
 		}
-		raw := w.Raw()
-		seen += len(raw)
-		if !whole {
-			out = append(out, raw...)
-		}
-		kept.Count++
-		kept.MaxTimestamp = max(kept.MaxTimestamp, rec.Timestamp)
-		tombstones = tombstones || rec.Value == nil
 	}
 	r.records = out
 	switch {
@@ -203,14 +237,14 @@ func (r *Round) filterRecords(b record.Batch) (record.Batch, error) {
 }
 
 // stays decides about one record of a batch whose delete horizon has passed or not.
-func (r *Round) stays(rec *record.Record, expired bool) bool {
+func (r *Round) stays(e *entry, expired bool) bool {
 	switch {
-	case rec.Offset >= r.end:
+	case e.offset >= r.end:
 		return true
-	case rec.Key == nil || rec.Value == nil && expired:
+	case !e.keyed || e.tombstone && expired:
 		return false
 	}
-	return rec.Offset >= r.options.Map.Get(rec.Key)
+	return e.offset >= r.options.Map.Get(e.hash)
 }
 
 func (r *Round) keep(b record.Batch, records []byte, kept record.Kept) (record.Batch, error) {
@@ -225,7 +259,7 @@ func (r *Round) withHorizon(b record.Batch, body []byte, kept record.Kept) (reco
 	out := r.records[:0]
 	w := b.Walk(body)
 	for w.Next() {
-		if rec := w.Record(); b.IsControl() || r.stays(&rec, false) {
+		if e := r.entry(&w); b.IsControl() || r.stays(&e, false) {
 			out = w.AppendRebased(out, kept.Horizon)
 		}
 	}

@@ -11,13 +11,16 @@ const slotBytes = 24
 // OffsetMap holds the newest offset of each key in a bounded amount of memory. Keys are known by a
 // hash of 128 bits under seeds that no client knows, so that two keys are never taken for one.
 //
-// It is as large as its keys ask for, since nearly every look at a large map misses the processor's
-// caches. It grows part by part, so that hardly any memory is held twice meanwhile.
+// It is as large as its keys ask for, and grows part by part, so that hardly any memory is held twice
+// meanwhile. Nearly every look at a large map misses the processor's caches: who has several keys
+// lets Touch miss them all at once.
 type OffsetMap struct {
 	parts []part // of the same number of keys, by the last bits of their hash; a power of two
 	seeds [2]maphash.Seed
 	most  int // slots of a part
 	load  float64
+
+	touched uint64 // means nothing, and keeps Touch from being compiled to nothing
 }
 
 // part is an open hash table.
@@ -28,8 +31,8 @@ type part struct {
 
 // slot is one key. next is the offset that follows the key's newest record, so that 0 is empty.
 type slot struct {
-	high, low uint64
-	next      int64
+	Hash
+	next int64
 }
 
 const (
@@ -57,32 +60,49 @@ func NewOffsetMap(bytes int64, load float64, wanted int64, seeds [2]maphash.Seed
 	return m
 }
 
+// Hash is what the map knows of a key.
+type Hash struct{ high, low uint64 }
+
+// Hash returns what Put and Get want of a key.
+func (m *OffsetMap) Hash(key []byte) Hash {
+	return Hash{maphash.Bytes(m.seeds[0], key), maphash.Bytes(m.seeds[1], key)}
+}
+
+// Touch brings what the map holds of some keys into the processor's caches. Its reads do not depend
+// on one another, so that the processor waits for many at a time.
+func (m *OffsetMap) Touch(entries []entry) {
+	sum := uint64(0)
+	for i := range entries {
+		h := entries[i].hash
+		p := m.part(h)
+		s := &p.slots[p.home(h)]
+		sum += s.high + uint64(s.next)
+	}
+	m.touched = sum
+}
+
 // Put notes an offset of a key, not before any that was noted. It reports false when there is no
 // room for the key and the map does not know it.
-func (m *OffsetMap) Put(key []byte, offset int64) bool {
-	high, low := m.hash(key)
-	p := m.part(high)
-	s := p.find(high, low)
+func (m *OffsetMap) Put(h Hash, offset int64) bool {
+	p := m.part(h)
+	s := p.find(h)
 	if s.next == 0 {
 		if p.used >= m.limit(len(p.slots)) {
 			if len(p.slots) == m.most {
 				return false
 			}
 			p.grow(min(2*len(p.slots), m.most))
-			s = p.find(high, low)
+			s = p.find(h)
 		}
 		p.used++
-		s.high, s.low = high, low
+		s.Hash = h
 	}
 	s.next = offset + 1
 	return true
 }
 
 // Get returns the newest offset of a key, -1 for an unknown one.
-func (m *OffsetMap) Get(key []byte) int64 {
-	high, low := m.hash(key)
-	return m.part(high).find(high, low).next - 1
-}
+func (m *OffsetMap) Get(h Hash) int64 { return m.part(h).find(h).next - 1 }
 
 // Used is the share of the map's places that are taken.
 func (m *OffsetMap) Used() float64 {
@@ -96,18 +116,19 @@ func (m *OffsetMap) Used() float64 {
 // limit is how many keys so many slots may hold.
 func (m *OffsetMap) limit(slots int) int { return int(float64(slots) * m.load) }
 
-func (m *OffsetMap) hash(key []byte) (high, low uint64) {
-	return maphash.Bytes(m.seeds[0], key), maphash.Bytes(m.seeds[1], key)
+func (m *OffsetMap) part(h Hash) *part { return &m.parts[h.high&uint64(len(m.parts)-1)] }
+
+// home is where the slot of a key is looked for first.
+func (p *part) home(h Hash) uint64 {
+	at, _ := bits.Mul64(h.high, uint64(len(p.slots)))
+	return at
 }
 
-func (m *OffsetMap) part(high uint64) *part { return &m.parts[high&uint64(len(m.parts)-1)] }
-
 // find returns the slot of a key, or the empty one where it would go.
-func (p *part) find(high, low uint64) *slot {
-	at, _ := bits.Mul64(high, uint64(len(p.slots)))
-	for {
+func (p *part) find(h Hash) *slot {
+	for at := p.home(h); ; {
 		s := &p.slots[at]
-		if s.next == 0 || s.high == high && s.low == low {
+		if s.next == 0 || s.Hash == h {
 			return s
 		}
 		if at++; at == uint64(len(p.slots)) {
@@ -121,7 +142,7 @@ func (p *part) grow(slots int) {
 	p.slots = make([]slot, slots)
 	for i := range old {
 		if s := &old[i]; s.next != 0 {
-			*p.find(s.high, s.low) = *s
+			*p.find(s.Hash) = *s
 		}
 	}
 }

@@ -10,7 +10,7 @@ func TestAMapGrowsUpToItsShareOfMemory(t *testing.T) {
 	const slots, load = 64 << 10, .8
 	const want = slots * 8 / 10
 	m := NewOffsetMap(slots*slotBytes, load, math.MaxInt64/2, seeds())
-	key := func(i int) []byte { return binary.BigEndian.AppendUint64(nil, uint64(i)) }
+	key := func(i int) Hash { return m.Hash(binary.BigEndian.AppendUint64(nil, uint64(i))) }
 	held := func() (n int) {
 		for _, p := range m.parts {
 			n += len(p.slots)
