@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -55,15 +56,19 @@ func produceRows() []*Row {
 	}
 }
 
-// fsyncRows are the first rows with 64 producers that wait for the disk. Their ceiling is the smaller
-// of what the row gave with the page cache and of what the disk takes.
+// fsyncRows are the first rows with producers that wait for the disk, so many that what half of them
+// sent is a MiB. Their ceiling is the smaller of what the row gave with the page cache and of what
+// the disk takes.
 func fsyncRows(pagecached []*Row) []*Row {
 	var all []*Row
-	for i, l := range []Load{{BatchBytes: kb64}, {BatchBytes: kb64, Partitions: 12}, {BatchBytes: kb16}, {Value: 1000, BatchBytes: mb}} {
+	for i, l := range []Load{
+		{BatchBytes: kb64, Conns: 64}, {BatchBytes: kb64, Conns: 64, Partitions: 12},
+		{BatchBytes: kb16, Conns: 128}, {BatchBytes: mb, Conns: 64, Value: 1000},
+	} {
 		before := pagecached[i]
-		l.Conns, l.Depth, l.Acks = 64, 1, -1
+		l.Depth, l.Acks = 1, -1
 		all = append(all, &Row{
-			Section: durable, Name: before.Name + ", 64 producers, acks=all", Mode: fsync,
+			Section: durable, Name: fmt.Sprintf("%s, %d producers, acks=all", before.Name, l.Conns), Mode: fsync,
 			ceiling: "the smaller of page cache and synced disk",
 			ours:    load(fsync, Produce, l), null: syncedDisk(before, l), kafka: load(kafka, Produce, l),
 			checks: []check{throughput(.8, 1.2).where(fastDisk)},
