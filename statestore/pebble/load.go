@@ -57,10 +57,16 @@ func (d *db) load(b *statestore.Batch) error {
 		names[i] = d.options.FS.PathJoin(d.dir, loadName+strconv.Itoa(i))
 		g.Go(func() error { return d.writeTable(names[i], b.Part(i, n)) })
 	}
-	if err := g.Wait(); err != nil {
-		return err
+	err := g.Wait()
+	if err == nil {
+		err = d.pebble.Ingest(context.Background(), names) //nolint:forbidigo // no caller has one, and nothing waits for it
 	}
-	return d.pebble.Ingest(context.Background(), names) //nolint:forbidigo // no caller has one, and nothing waits for it
+	if err != nil { // perhaps the disk is full
+		for _, name := range names {
+			_ = d.options.FS.Remove(name) // it may not be there
+		}
+	}
+	return err
 }
 
 // writeTable writes a table with sorted rows, and syncs it.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"testing"
 
@@ -122,6 +123,9 @@ func TestALoadThatFailsIsNotThere(t *testing.T) {
 		}
 		if _, ok, err := db.Get(nil, []byte("b")); ok || err != nil {
 			t.Errorf("%s: the row is there: %v, %v", fails, ok, err)
+		}
+		if _, err := mem.Stat("/state/load.tmp0"); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: the table's file is still there: %v", fails, err)
 		}
 		wantAt(t, db, 1, "a")
 	}
