@@ -62,8 +62,10 @@ func produceRows() []*Row {
 func fsyncRows(pagecached []*Row) []*Row {
 	var all []*Row
 	for i, l := range []Load{
-		{BatchBytes: kb64, Conns: 64}, {BatchBytes: kb64, Conns: 64, Partitions: 12},
-		{BatchBytes: kb16, Conns: 128}, {BatchBytes: mb, Conns: 64, Value: 1000},
+		{BatchBytes: kb64, Conns: 64},
+		{BatchBytes: kb64, Conns: 64, Partitions: 12},
+		{BatchBytes: kb16, Conns: 128},
+		{BatchBytes: mb, Conns: 64, Value: 1000},
 	} {
 		before := pagecached[i]
 		l.Depth, l.Acks = 1, -1
