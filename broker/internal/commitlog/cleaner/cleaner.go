@@ -127,7 +127,7 @@ func (r *Round) next(w *record.Walker) []entry {
 		r.ahead[n] = r.entry(w)
 		n++
 	}
-	r.options.Map.Touch(r.ahead[:n])
+	r.options.Map.touch(r.ahead[:n])
 	return r.ahead[:n]
 }
 

@@ -13,14 +13,14 @@ const slotBytes = 24
 //
 // It is as large as its keys ask for, and grows part by part, so that hardly any memory is held twice
 // meanwhile. Nearly every look at a large map misses the processor's caches: who has several keys
-// lets Touch miss them all at once.
+// lets touch miss them all at once.
 type OffsetMap struct {
 	parts []part // of the same number of keys, by the last bits of their hash; a power of two
 	seeds [2]maphash.Seed
 	most  int // slots of a part
 	load  float64
 
-	touched uint64 // means nothing, and keeps Touch from being compiled to nothing
+	touched uint64 // means nothing, and keeps touch from being compiled to nothing
 }
 
 // part is an open hash table.
@@ -68,9 +68,9 @@ func (m *OffsetMap) Hash(key []byte) Hash {
 	return Hash{maphash.Bytes(m.seeds[0], key), maphash.Bytes(m.seeds[1], key)}
 }
 
-// Touch brings what the map holds of some keys into the processor's caches. Its reads do not depend
+// touch brings what the map holds of some keys into the processor's caches. Its reads do not depend
 // on one another, so that the processor waits for many at a time.
-func (m *OffsetMap) Touch(entries []entry) {
+func (m *OffsetMap) touch(entries []entry) {
 	sum := uint64(0)
 	for i := range entries {
 		h := entries[i].hash
