@@ -73,7 +73,8 @@ func (d *Dir) SetCleaner(o CleanerOptions) {
 	}
 }
 
-// runCleaner compacts what is due until ctx ends.
+// runCleaner compacts what is due, and deletes what else is old in logs that are compacted, until
+// ctx ends.
 func (d *Dir) runCleaner(ctx context.Context) {
 	if d.options.Cleaner.Disabled {
 		return
@@ -89,6 +90,7 @@ func (d *Dir) runCleaner(ctx context.Context) {
 			timer.Stop()
 		case <-due:
 			d.Clean(ctx)
+			d.warn(d.retain(func(c *Config) bool { return c.Compact }))
 		}
 	}
 }

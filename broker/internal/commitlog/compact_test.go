@@ -382,6 +382,28 @@ func TestRunCompacts(t *testing.T) {
 	})
 }
 
+// TestTheCleanerDeletesToo: a log that is compacted is looked at for old segments as often as for dirty ones.
+func TestTheCleanerDeletesToo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := openDir(t, env.NewMemFS(), DirOptions{RetentionCheck: time.Hour})
+		c := compacted()
+		c.Delete, c.RetentionMs = true, 1000
+		both, deleted := openCompacted(t, d, "both", c), c
+		deleted.Compact = false
+		other := openLog(t, d, "deleted", deleted, nil)
+		defer start(t, d)()
+		for _, l := range []*Log{both, other} {
+			churn(t, l, 100, 3)
+			l.SetHighWatermark(100)
+		}
+		time.Sleep(16 * time.Second)
+		synctest.Wait()
+		if both.StartOffset() != 100 || other.StartOffset() != 0 {
+			t.Errorf("the logs start at %d and %d", both.StartOffset(), other.StartOffset())
+		}
+	})
+}
+
 func TestTheCleanerHeedsNewOptions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := openDir(t, env.NewMemFS(), DirOptions{Cleaner: CleanerOptions{Every: time.Hour}})

@@ -52,9 +52,14 @@ func (d *Dir) Run(ctx context.Context) error {
 			err = d.checkpointWatermarks()
 			d.removeTrash(false)
 		}
-		if err != nil && !errors.Is(err, ErrOffline) {
-			d.logger.Warn("upkeep of log directory failed", slog.String("dir", d.path), slog.Any("error", err))
-		}
+		d.warn(err)
+	}
+}
+
+// warn tells of upkeep that failed, unless all of the directory has.
+func (d *Dir) warn(err error) {
+	if err != nil && !errors.Is(err, ErrOffline) {
+		d.logger.Warn("upkeep of log directory failed", slog.String("dir", d.path), slog.Any("error", err))
 	}
 }
 
@@ -87,10 +92,15 @@ func (d *Dir) every(interval time.Duration) (<-chan struct{}, func()) {
 }
 
 // Retain deletes the segments that retention or the logs' starts have left behind.
-func (d *Dir) Retain() error {
+func (d *Dir) Retain() error { return d.retain(func(*Config) bool { return true }) }
+
+// retain does so for the logs that are wanted.
+func (d *Dir) retain(wanted func(*Config) bool) error {
 	var errs []error
 	for _, l := range d.openLogs() {
-		errs = append(errs, l.retain())
+		if wanted(l.config.Load()) {
+			errs = append(errs, l.retain())
+		}
 	}
 	return errors.Join(errs...)
 }
