@@ -103,6 +103,38 @@ type Network interface {
 	Dial(ctx context.Context, addr string) (net.Conn, error)
 }
 
+// SocketKeeper is offered by networks whose connections can be kept in a set of sockets.
+type SocketKeeper interface {
+	Sockets() (Sockets, error)
+}
+
+// Socket is a connection without its addresses: a *net.TCPConn, or what Sockets make of it.
+type Socket interface {
+	io.ReadWriteCloser
+	syscall.Conn
+	SetReadDeadline(at time.Time) error
+	SetWriteDeadline(at time.Time) error
+}
+
+// Sockets keeps connections that are silent, each for no more than a descriptor in the kernel, and
+// tells which have something to read. It is safe for concurrent use, but for Wait.
+type Sockets interface {
+	// Keep closes conn and takes its socket into the set, under a name of the caller's. Nobody
+	// may be using conn. The caller calls either Wake or Drop, once. After an error conn is as
+	// it was.
+	Keep(conn Socket, id uint64) (fd int, err error)
+	// Wait blocks until some sockets have bytes, their end or an error to read, and appends their
+	// ids. Each is told once, and may have been woken or dropped meanwhile. One goroutine waits at
+	// a time; net.ErrClosed says that the set is closed.
+	Wait(ids []uint64) ([]uint64, error)
+	// Wake takes a descriptor out of the set and makes it a connection again.
+	Wake(fd int) Socket
+	// Drop takes a descriptor out of the set and closes it.
+	Drop(fd int) error
+	// Close ends the set and whoever waits. What is in it can still be woken and dropped.
+	Close() error
+}
+
 // IsNoSpace reports whether an error says that the disk, or a quota on it, is full.
 func IsNoSpace(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)

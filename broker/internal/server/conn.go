@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -21,56 +22,75 @@ import (
 // errUnsupported is a request for an API key or version that is not served.
 var errUnsupported = errors.New("unsupported request")
 
-// conn is one connection: a reader, and the answers it is owed.
+// conn is one connection. While it is silent and owed nothing it may sleep, and is no
+// more than this.
 type conn struct {
 	server  *Server
-	nc      net.Conn
 	session *route.Session
-	trusted bool // authenticated, or on a listener that asks for no authentication
-	frames  *wire.Frames
-	writer  *wire.Writer
+	client  auth.Client // the session's
 
 	mu      sync.Mutex
-	changed sync.Cond // an answer left, writing ended, the connection failed
+	*awake  // nil while it sleeps
+	asleep  sleeper
+	trusted bool // authenticated, or on a listener that asks for no authentication; the reader's
+	stop    bool // no more requests are started
+	dead    bool
+}
+
+// awake is a reader, and the answers a connection is owed.
+type awake struct {
+	nc      wire.Conn
+	frames  *wire.Frames
+	writer  *wire.Writer
+	changed sync.Cond // an answer left, writing ended, the connection failed; the lock is the connection's
 	head    *slot     // the answers owed, in the order of the requests
 	tail    *slot
 	owed    int // slots, those being written included
 	bytes   int // of their requests
 	parked  bool
 	writing bool
-	stop    bool // no more requests are started
-	dead    bool
 }
 
 func newConn(s *Server, nc net.Conn, from Listener, host string) *conn {
-	c := &conn{
-		server: s, nc: nc, trusted: !needsLogin(from.Protocol),
-		session: &route.Session{
-			Principal: auth.Anonymous, Listener: from.Name, ClientAddr: host,
-			ConnID: s.lastID.Add(1), Client: new(auth.Client),
-		},
+	c := &conn{server: s, trusted: !needsLogin(from.Protocol)}
+	c.session = &route.Session{
+		Principal: auth.Anonymous, Listener: from.Name, ClientAddr: host,
+		ConnID: s.lastID.Add(1), Client: &c.client,
+	}
+	c.wake(nc)
+	return c
+}
+
+// wake gives the connection all that it needs to be read and answered. The caller
+// holds the mutex, or the connection is new.
+func (c *conn) wake(nc wire.Conn) {
+	s := c.server
+	c.awake = &awake{
+		nc:     nc,
 		frames: wire.NewFrames(nc, s.o.Env.Clock, &s.buffers, s.o.MaxIdle),
 		writer: wire.NewWriter(nc, s.o.Env.Clock, &s.buffers, s.o.MaxIdle),
 	}
 	c.changed.L = &c.mu
-	return c
 }
 
-// serve reads and starts requests until the connection ends, then waits for
-// whoever still writes to it. It runs on one goroutine of group at a time, and on a
-// fresh one after each silence, because a stack that a request has grown shrinks no
+// serve reads and starts requests until the connection sleeps or ends, and at its end
+// waits for whoever still writes to it. It runs on one goroutine of group at a time, and
+// on a fresh one after each silence, because a stack that a request has grown shrinks no
 // more while its goroutine waits.
 func (c *conn) serve(ctx context.Context, group *sync.WaitGroup) {
 	live, cancel := context.WithCancel(ctx)
 	var run func()
 	run = func() {
 		err := c.read(live)
-		if errors.Is(err, wire.ErrQuiet) {
+		quiet := errors.Is(err, wire.ErrQuiet)
+		if quiet && !c.sleep() {
 			group.Go(run)
 			return
 		}
 		cancel()
-		c.finish(err)
+		if !quiet {
+			c.finish(err)
+		}
 	}
 	group.Go(run)
 }
@@ -219,8 +239,12 @@ func (c *conn) failLocked(err error) {
 		return
 	}
 	c.dead = true
-	c.changed.Broadcast()
-	_ = c.nc.Close() // the reader and the writer see it
+	if c.awake == nil {
+		c.end()
+	} else {
+		c.changed.Broadcast()
+		_ = c.nc.Close() // the reader and the writer see it
+	}
 	c.report(err)
 }
 
@@ -250,7 +274,7 @@ func reasonFor(err error) Reason {
 	_, network := errors.AsType[net.Error](err)
 	switch {
 	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
-		errors.Is(err, io.ErrClosedPipe):
+		errors.Is(err, os.ErrClosed), errors.Is(err, io.ErrClosedPipe):
 		return ""
 	case errors.Is(err, wire.ErrIdle):
 		return Idle

@@ -1,6 +1,8 @@
 // Package server owns the listeners and connections of a broker. One goroutine
 // reads a connection and starts its requests in order; the answers that are owed
-// stand in slots in the same order, and those that are ready leave in one write.
+// stand in slots in the same order, and those that are ready leave in one write. A
+// connection that is silent and owed nothing sleeps, where the network can keep its
+// socket, without a goroutine.
 package server
 
 import (
@@ -105,19 +107,28 @@ type Server struct {
 	warn    warnings
 	lastID  atomic.Uint64
 	ready   chan struct{}
+	began   time.Time
+	sockets env.Sockets // of connections that sleep; nil where none can
 
-	mu    sync.Mutex
-	addrs map[string]net.Addr
-	conns map[*conn]struct{}
-	perIP map[string]int
+	mu     sync.Mutex
+	addrs  map[string]net.Addr
+	conns  map[uint64]*conn // by id
+	perIP  map[string]*address
+	asleep sleepers
+}
+
+// address is where clients are; their sessions share its text.
+type address struct {
+	host  string
+	conns int
 }
 
 // New returns a server that has not started. Routes must have distinct keys.
 func New(o Options) *Server {
 	o.defaults()
 	s := &Server{
-		o: o, ready: make(chan struct{}), addrs: map[string]net.Addr{},
-		conns: map[*conn]struct{}{}, perIP: map[string]int{},
+		o: o, ready: make(chan struct{}), began: o.Env.Clock.Now(), addrs: map[string]net.Addr{},
+		conns: map[uint64]*conn{}, perIP: map[string]*address{},
 	}
 	s.warn = warnings{clock: o.Env.Clock}
 	for i := range o.Routes {
@@ -161,12 +172,15 @@ func (s *Server) Run(ctx context.Context) error {
 	defer kill()
 	var conns sync.WaitGroup
 	group, accepting := errgroup.WithContext(ctx)
+	if s.bed(); s.sockets != nil {
+		group.Go(func() error { return s.watch(live, &conns) })
+	}
 	for i, l := range listeners {
 		group.Go(func() error { return s.accept(accepting, live, l, s.o.Listeners[i], &conns) })
 	}
 	group.Go(func() error {
 		<-accepting.Done()
-		return closeAll(listeners)
+		return errors.Join(closeAll(listeners), s.unwatch())
 	})
 	err = group.Wait()
 	s.stop(&conns)
@@ -251,13 +265,18 @@ func (s *Server) admit(nc net.Conn, from Listener) *conn {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	ip := s.perIP[host]
 	if s.o.MaxConnections > 0 && len(s.conns) >= s.o.MaxConnections ||
-		s.o.MaxConnectionsPerIP > 0 && s.perIP[host] >= s.o.MaxConnectionsPerIP {
+		s.o.MaxConnectionsPerIP > 0 && ip != nil && ip.conns >= s.o.MaxConnectionsPerIP {
 		return nil
 	}
-	c := newConn(s, nc, from, host)
-	s.conns[c] = struct{}{}
-	s.perIP[host]++
+	if ip == nil {
+		ip = &address{host: strings.Clone(host)}
+		s.perIP[ip.host] = ip
+	}
+	ip.conns++
+	c := newConn(s, nc, from, ip.host)
+	s.conns[c.session.ConnID] = c
 	s.o.Meter.Opened(from.Name)
 	return c
 }
@@ -265,10 +284,10 @@ func (s *Server) admit(nc net.Conn, from Listener) *conn {
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.conns, c)
-	host := c.session.ClientAddr
-	if s.perIP[host]--; s.perIP[host] == 0 {
-		delete(s.perIP, host)
+	delete(s.conns, c.session.ConnID)
+	ip := s.perIP[c.session.ClientAddr]
+	if ip.conns--; ip.conns == 0 {
+		delete(s.perIP, ip.host)
 	}
 	s.o.Meter.Closed(c.session.Listener)
 }
@@ -278,7 +297,7 @@ func (s *Server) stop(conns *sync.WaitGroup) {
 	each := func(f func(*conn)) {
 		s.mu.Lock()
 		all := make([]*conn, 0, len(s.conns))
-		for c := range s.conns {
+		for _, c := range s.conns {
 			all = append(all, c)
 		}
 		s.mu.Unlock()
@@ -290,6 +309,11 @@ func (s *Server) stop(conns *sync.WaitGroup) {
 	defer timer.Stop()
 	each((*conn).drain)
 	conns.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asleep.timer != nil {
+		s.asleep.timer.Stop()
+	}
 }
 
 // needsLogin says that connections of a security protocol must authenticate first.

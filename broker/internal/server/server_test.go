@@ -189,7 +189,7 @@ func TestAClientThatNeverReadsBlocksItselfAlone(t *testing.T) {
 		}()
 		synctest.Wait()
 		s.mu.Lock()
-		for c := range s.conns {
+		for _, c := range s.conns {
 			c.mu.Lock()
 			if c.owed > s.o.MaxOwed {
 				t.Errorf("%d answers are owed", c.owed)

@@ -138,7 +138,7 @@ func (c *conn) drain() {
 func (c *conn) rest() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.stop && c.parked && c.owed == 0 {
+	if c.stop && (c.awake == nil || c.parked && c.owed == 0) {
 		c.failLocked(nil)
 	}
 }
@@ -147,6 +147,9 @@ func (c *conn) rest() {
 func (c *conn) polls() []route.Poll {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.awake == nil {
+		return nil
+	}
 	var polls []route.Poll
 	for s := c.head; s != nil; s = s.next {
 		if p, ok := s.resp.(route.Poll); ok {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"time"
 
@@ -16,7 +15,7 @@ import (
 var (
 	// ErrIdle says that no byte came for the idle time. The caller may read on.
 	ErrIdle = errors.New("connection is idle")
-	// ErrQuiet says that no byte came for a second and the read buffer was given back.
+	// ErrQuiet says that no byte came for a second or longer, and no read buffer is held.
 	// The caller reads on, and may use the moment to give back memory of its own.
 	ErrQuiet = errors.New("connection is quiet")
 	// ErrStalled says that a frame began and its rest did not come in time.
@@ -39,22 +38,33 @@ const (
 // silent for a second holds no read buffer, and one that asks now and then holds
 // none between two frames. It belongs to one goroutine.
 type Frames struct {
-	conn    net.Conn
+	conn    Conn
 	clock   env.Clock
 	buffers *Buffers
 	idle    time.Duration
 
-	buf   *Buffer // nil while the connection is silent
-	r, w  int     // buf.Bytes[r:w] was read and not handed out
-	large *Buffer // the frame handed out last, when it did not fit
-	head  [prefix]byte
-	armed time.Time // the read deadline in force
-	woken time.Time // when a frame last began without a buffer
+	buf    *Buffer // nil while the connection is silent
+	r, w   int     // buf.Bytes[r:w] was read and not handed out
+	large  *Buffer // the frame handed out last, when it did not fit
+	head   [prefix]byte
+	armed  time.Time     // the read deadline in force
+	silent time.Duration // how long nothing came since the buffer went back, as far as it was told
+
+	// Woken is when a frame last began without a buffer. Other Frames that read the same
+	// connection on must be told.
+	Woken time.Time
 }
 
-// NewFrames reads from conn; a connection that sends nothing for a second gets
-// ErrQuiet, and ErrIdle when it sends nothing for idle after that.
-func NewFrames(conn net.Conn, clock env.Clock, buffers *Buffers, idle time.Duration) *Frames {
+// Conn is what is read and written: a connection, or the file of a socket.
+type Conn interface {
+	io.ReadWriteCloser
+	SetReadDeadline(at time.Time) error
+	SetWriteDeadline(at time.Time) error
+}
+
+// NewFrames reads from conn; a connection that sends nothing for a second gets ErrQuiet,
+// and again each time its silence has doubled, and ErrIdle once it has lasted for idle.
+func NewFrames(conn Conn, clock env.Clock, buffers *Buffers, idle time.Duration) *Frames {
 	return &Frames{conn: conn, clock: clock, buffers: buffers, idle: idle}
 }
 
@@ -134,16 +144,21 @@ func (f *Frames) begin() error {
 		f.buf = nil
 		return ErrQuiet
 	}
-	f.arm(f.clock.Now().Add(f.idle))
+	patience := min(max(f.silent, linger), f.idle-f.silent)
+	f.arm(f.clock.Now().Add(patience))
 	n, err := f.conn.Read(f.head[:])
 	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		if f.silent += patience; f.silent < f.idle {
+			return ErrQuiet
+		}
+		f.silent = 0
 		return ErrIdle
 	}
 	now, size := f.clock.Now(), window
-	if now.Sub(f.woken) > linger {
+	if now.Sub(f.Woken) > linger {
 		size = small
 	}
-	f.woken = now
+	f.Woken, f.silent = now, 0
 	f.buf = f.buffers.Get(size)
 	f.w = copy(f.buf.Bytes, f.head[:n])
 	return f.readError(n, err)

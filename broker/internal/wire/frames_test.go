@@ -127,6 +127,9 @@ func TestReadingEndsWithTheReason(t *testing.T) {
 				f := NewFrames(server, env.RealClock(), new(Buffers), time.Minute)
 				defer f.Close()
 				_, err := f.Next(100)
+				for errors.Is(err, ErrQuiet) {
+					_, err = f.Next(100)
+				}
 				if !errors.Is(err, c.want) {
 					t.Errorf("got %v, want %v", err, c.want)
 				}
@@ -206,7 +209,11 @@ func TestAFrameNowAndThenLeavesNoBuffer(t *testing.T) {
 				time.Sleep(after) // in the bubble
 				_, _ = client.Write(frame)
 			}()
-			if got, err := f.Next(1 << 20); err != nil || len(got) != len(frame)-prefix {
+			got, err := f.Next(1 << 20)
+			for errors.Is(err, ErrQuiet) {
+				got, err = f.Next(1 << 20)
+			}
+			if err != nil || len(got) != len(frame)-prefix {
 				t.Fatalf("%d bytes, %v", len(got), err)
 			}
 		}
@@ -220,6 +227,34 @@ func TestAFrameNowAndThenLeavesNoBuffer(t *testing.T) {
 		if f.Rest() || len(f.buf.Bytes) < window {
 			t.Error("a second frame at once does not make the connection busy")
 		}
+	})
+}
+
+func TestSilenceIsToldEachTimeItDoubles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server := pipe(t)
+		f := NewFrames(server, env.RealClock(), new(Buffers), 10*time.Second)
+		defer f.Close()
+		told := func(want error, after time.Duration) {
+			t.Helper()
+			began := time.Now()
+			if _, err := f.Next(100); !errors.Is(err, want) || time.Since(began) != after {
+				t.Errorf("%v after %v, want %v after %v", err, time.Since(began), want, after)
+			}
+		}
+		for range 2 {
+			for _, after := range []time.Duration{time.Second, time.Second, 2 * time.Second, 4 * time.Second} {
+				told(ErrQuiet, after)
+			}
+			told(ErrIdle, 2*time.Second)
+		}
+		told(ErrQuiet, time.Second)
+		_, _ = client.Write(framed(3))
+		told(nil, 0)
+		if !f.Rest() {
+			t.Error("a frame alone leaves a buffer")
+		}
+		told(ErrQuiet, time.Second)
 	})
 }
 

@@ -3,20 +3,19 @@ package wire
 import (
 	"errors"
 	"io"
-	"net"
 	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// rawConn returns the kernel's side of a TCP connection, or nil.
-func rawConn(conn net.Conn) syscall.RawConn {
-	tcp, ok := conn.(*net.TCPConn)
+// rawConn returns the kernel's side of a connection that is a socket, or nil.
+func rawConn(conn Conn) syscall.RawConn {
+	socket, ok := conn.(syscall.Conn)
 	if !ok {
 		return nil
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return nil
 	}

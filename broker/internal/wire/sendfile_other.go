@@ -4,13 +4,12 @@ package wire
 
 import (
 	"errors"
-	"net"
 	"os"
 	"syscall"
 )
 
 // rawConn returns nil: bodies go through memory here.
-func rawConn(net.Conn) syscall.RawConn { return nil }
+func rawConn(Conn) syscall.RawConn { return nil }
 
 func (*sending) sendFile(syscall.RawConn, *os.File, int64, int64) error { return errors.ErrUnsupported }
 

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"fmt"
-	"net"
 	"syscall"
 	"time"
 
@@ -18,8 +17,8 @@ const (
 
 // Writer writes answers to one connection. It belongs to one goroutine at a time.
 type Writer struct {
-	conn    net.Conn
-	raw     syscall.RawConn // nil where the kernel cannot send files
+	conn    Conn
+	raw     syscall.RawConn // for bodies; nil where the kernel cannot send files
 	clock   env.Clock
 	buffers *Buffers
 	stall   time.Duration
@@ -35,8 +34,8 @@ type spliced struct {
 }
 
 // NewWriter writes to conn. A peer that takes nothing for about stall breaks the connection.
-func NewWriter(conn net.Conn, clock env.Clock, buffers *Buffers, stall time.Duration) *Writer {
-	return &Writer{conn: conn, raw: rawConn(conn), clock: clock, buffers: buffers, stall: stall}
+func NewWriter(conn Conn, clock env.Clock, buffers *Buffers, stall time.Duration) *Writer {
+	return &Writer{conn: conn, clock: clock, buffers: buffers, stall: stall}
 }
 
 // Write puts everything in out on the wire in few large writes: small bodies are
@@ -47,6 +46,7 @@ func (w *Writer) Write(out *Out) error {
 		return w.bytes(out.Buf, false)
 	}
 	if w.bodies == nil {
+		w.raw = rawConn(w.conn)
 		w.bodies = &spliced{sending: newSending()}
 		w.bodies.add = w.bodies.gatherer.add
 	}
