@@ -27,20 +27,23 @@ func runTool(t *testing.T, stdin, dir, name string, args ...string) string {
 // TestPython runs Debian's two Python clients: librdkafka's, and the one in Python.
 func TestPython(t *testing.T) {
 	const python = "/usr/bin/python3"
-	for script, module := range map[string]string{"confluent.py": "confluent_kafka", "pure.py": "kafka"} {
+	for module, c := range map[string]struct{ script, did string }{
+		"confluent_kafka": {"confluent.py", "idempotent and compressed produce, groups, offsets, transactions, administration"},
+		"kafka":           {"pure.py", "compressed produce, groups, offsets, administration"},
+	} {
 		t.Run(module, func(t *testing.T) {
-			onCard(t, "Python: "+module, does("idempotent and compressed produce, groups, offsets, administration"))
+			onCard(t, "Python: "+module, does(c.did))
 			if err := exec.Command(python, "-c", "import "+module).Run(); err != nil {
 				t.Skipf("the Python module %s is not installed", module)
 			}
-			runTool(t, "", "", python, filepath.Join("testdata", script), newBroker(t).addr)
+			runTool(t, "", "", python, filepath.Join("testdata", c.script), newBroker(t).addr)
 		})
 	}
 }
 
 // TestKafkaJS installs kafkajs in a folder of its own, as a user would.
 func TestKafkaJS(t *testing.T) {
-	onCard(t, "kafkajs 2.2.4", does("idempotent produce, gzip, a group, administration"))
+	onCard(t, "kafkajs 2.2.4", does("idempotent produce, gzip, a group, transactions, administration"))
 	for _, tool := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("%s is not installed", tool)

@@ -1,4 +1,4 @@
-"""Produce in two codecs, read as a group that commits, ask for offsets by time and administer."""
+"""Produce in two codecs, read as a group that commits, ask for offsets by time, use transactions and administer."""
 import sys
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -36,6 +36,53 @@ for strategy in ("range", "cooperative-sticky"):
     assert all(p.offset == 0 for p in consumer.offsets_for_times([TopicPartition(topic, p, 0) for p in range(3)], 10))
     assert sum(consumer.get_watermark_offsets(p, 10)[1] for p in parts) == 1000
     consumer.close()
+
+
+
+def transactional():
+    producer = Producer({"bootstrap.servers": broker, "transactional.id": "confluent"})
+    producer.init_transactions(20)
+    producer.begin_transaction()
+    return producer
+
+
+# a copy in transactions: every second is aborted and done again, then one instance takes over from another
+consumer = Consumer({"bootstrap.servers": broker, "group.id": "confluent-copy", "enable.auto.commit": False})
+parts = [TopicPartition(topic, p, 0) for p in range(3)]
+consumer.assign(parts)
+for i in range(6):
+    if i == 0:
+        producer = transactional()
+    else:
+        producer.begin_transaction()
+    producer.produce(topic, value=f"{'aborted' if i % 2 else 'copied'}-{i}", partition=0)
+    producer.send_offsets_to_transaction([TopicPartition(topic, 0, i + 1)], consumer.consumer_group_metadata(), 20)
+    producer.flush(20)
+    if i % 2:
+        producer.abort_transaction(20)
+    else:
+        producer.commit_transaction(20)
+producer.begin_transaction()
+producer.produce(topic, value="fenced", partition=0)
+producer.flush(20)
+successor = transactional()
+try:
+    producer.commit_transaction(20)
+    raise AssertionError("a fenced producer commits")
+except KafkaException as e:
+    assert e.args[0].fatal(), e
+successor.produce(topic, value="copied-6", partition=0)
+successor.commit_transaction(20)
+copied = []
+while len(copied) < 4:
+    message = consumer.poll(20)
+    assert message is not None and not message.error(), (copied, message)
+    assert not message.value().startswith((b"aborted", b"fenced")), message.value()
+    if message.value().startswith(b"copied"):
+        copied.append(message.value())
+assert copied == [b"copied-0", b"copied-2", b"copied-4", b"copied-6"], copied
+assert consumer.committed(parts[:1], 20)[0].offset == 5
+consumer.close()
 
 resource = ConfigResource("topic", topic)
 assert "retention.ms" in admin.describe_configs([resource])[resource].result(10)

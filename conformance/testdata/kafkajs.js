@@ -1,4 +1,4 @@
-// Produce with gzip, read as a group, and administer.
+// Produce with gzip, read as a group, use transactions, and administer.
 const assert = require('assert')
 const { Kafka, CompressionTypes, logLevel } = require('kafkajs')
 
@@ -32,6 +32,18 @@ async function main() {
   assert.strictEqual(ends.reduce((sum, p) => sum + Number(p.high), 0), 1000)
   const committed = await admin.fetchOffsets({ groupId: 'kafkajs', topics: [topic] })
   assert.strictEqual(committed[0].partitions.reduce((sum, p) => sum + Number(p.offset), 0), 1000)
+  const writer = kafka.producer({ transactionalId: 'kafkajs', idempotent: true, maxInFlightRequests: 1 })
+  await writer.connect()
+  for (const commit of [true, false]) {
+    const transaction = await writer.transaction()
+    await transaction.send({ topic, messages: [{ value: commit ? 'committed' : 'aborted' }] })
+    const offset = commit ? '1' : '2'
+    await transaction.sendOffsets({ consumerGroupId: 'kafkajs', topics: [{ topic, partitions: [{ partition: 0, offset }] }] })
+    await (commit ? transaction.commit() : transaction.abort())
+  }
+  await writer.disconnect()
+  const moved = await admin.fetchOffsets({ groupId: 'kafkajs', topics: [topic] })
+  assert.strictEqual(moved[0].partitions.find((p) => p.partition === 0).offset, '1')
   assert((await admin.listGroups()).groups.some((g) => g.groupId === 'kafkajs'))
   await admin.deleteGroups(['kafkajs'])
   await admin.deleteTopics({ topics: [topic] })
