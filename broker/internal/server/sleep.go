@@ -59,9 +59,14 @@ func (c *conn) sleep() bool {
 // The caller holds the mutex.
 func (c *conn) end() {
 	if c.server.unlist(c) {
-		_ = c.server.sockets.Drop(int(c.asleep.fd)) // nothing is lost
-		c.server.forget(c)
+		c.drop()
 	}
+}
+
+// drop ends a connection that was taken from the list of sleepers.
+func (c *conn) drop() {
+	_ = c.server.sockets.Drop(int(c.asleep.fd)) // nothing is lost
+	c.server.forget(c)
 }
 
 // rise wakes a connection that was taken from the list of sleepers.
@@ -69,8 +74,7 @@ func (c *conn) rise(ctx context.Context, group *sync.WaitGroup) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.dead {
-		_ = c.server.sockets.Drop(int(c.asleep.fd))
-		c.server.forget(c)
+		c.drop()
 		return
 	}
 	c.wake(c.server.sockets.Wake(int(c.asleep.fd)))
