@@ -396,7 +396,7 @@ func TestTheCleanerDeletesToo(t *testing.T) {
 			churn(t, l, 100, 3)
 			l.SetHighWatermark(100)
 		}
-		time.Sleep(16 * time.Second)
+		time.Sleep(16 * time.Second) // in the bubble: past a look of the cleaner
 		synctest.Wait()
 		if both.StartOffset() != 100 || other.StartOffset() != 0 {
 			t.Errorf("the logs start at %d and %d", both.StartOffset(), other.StartOffset())
