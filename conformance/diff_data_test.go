@@ -290,35 +290,37 @@ func deleteRecordsOf(topic string, partition int32, offset int64) *kmsg.DeleteRe
 	return req
 }
 
+// listOffsetsOf asks for the offset of a time in a partition.
+func listOffsetsOf(topic string, partition int32, timestamp int64, epoch int32, isolation int8) func(*side) kmsg.Request {
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.ReplicaID, req.IsolationLevel = -1, isolation
+	t := kmsg.NewListOffsetsRequestTopic()
+	t.Topic = topic
+	p := kmsg.NewListOffsetsRequestTopicPartition()
+	p.Partition, p.Timestamp, p.CurrentLeaderEpoch = partition, timestamp, epoch
+	t.Partitions = append(t.Partitions, p)
+	req.Topics = append(req.Topics, t)
+	return same(req)
+}
+
 func diffOffsets(d *duel) {
 	d.topic("offsets", 2)
 	d.do("fill", 9, func(s *side) kmsg.Request { return produceOf(s, -1, "offsets", batchOf(10, nil)) })
-	listOf := func(topic string, partition int32, timestamp int64, epoch int32, isolation int8) func(*side) kmsg.Request {
-		req := kmsg.NewPtrListOffsetsRequest()
-		req.ReplicaID, req.IsolationLevel = -1, isolation
-		t := kmsg.NewListOffsetsRequestTopic()
-		t.Topic = topic
-		p := kmsg.NewListOffsetsRequestTopicPartition()
-		p.Partition, p.Timestamp, p.CurrentLeaderEpoch = partition, timestamp, epoch
-		t.Partitions = append(t.Partitions, p)
-		req.Topics = append(req.Topics, t)
-		return same(req)
-	}
 	d.each(kmsg.ListOffsets, func(v int16) {
 		for _, at := range []int64{-1, -2, -3, -4, -5, -6, -7, 0, sentAt, sentAt + 4, sentAt + 9, sentAt + 10} {
 			for p := range int32(3) {
-				d.do(fmt.Sprintf("time %d of partition %d", at, p), v, listOf("offsets", p, at, -1, 0))
+				d.do(fmt.Sprintf("time %d of partition %d", at, p), v, listOffsetsOf("offsets", p, at, -1, 0))
 			}
 		}
-		d.do("read committed", v, listOf("offsets", 0, -1, -1, 1))
-		d.do("unknown topic", v, listOf("nowhere", 0, -1, -1, 0))
-		d.do("bad name", v, listOf("a/b", 0, -1, -1, 0))
-		d.do("negative partition", v, listOf("offsets", -1, -1, -1, 0))
-		d.do("leader epoch 0", v, listOf("offsets", 0, -1, 0, 0))
-		d.do("leader epoch 9", v, listOf("offsets", 0, -1, 9, 0))
+		d.do("read committed", v, listOffsetsOf("offsets", 0, -1, -1, 1))
+		d.do("unknown topic", v, listOffsetsOf("nowhere", 0, -1, -1, 0))
+		d.do("bad name", v, listOffsetsOf("a/b", 0, -1, -1, 0))
+		d.do("negative partition", v, listOffsetsOf("offsets", -1, -1, -1, 0))
+		d.do("leader epoch 0", v, listOffsetsOf("offsets", 0, -1, 0, 0))
+		d.do("leader epoch 9", v, listOffsetsOf("offsets", 0, -1, 9, 0))
 		d.do("nothing", v, same(&kmsg.ListOffsetsRequest{ReplicaID: -1}))
 		d.do("a duplicate of a partition", v, func(s *side) kmsg.Request {
-			req, ok := listOf("offsets", 0, -1, -1, 0)(s).(*kmsg.ListOffsetsRequest)
+			req, ok := listOffsetsOf("offsets", 0, -1, -1, 0)(s).(*kmsg.ListOffsetsRequest)
 			if ok {
 				again := req.Topics[0].Partitions[0]
 				again.Timestamp = -2

@@ -19,18 +19,9 @@ func diffCutTransactions(d *duel) {
 		})
 	}
 	watch := func(what, topic string, from int64) {
-		d.do(what, 0, func(*side) kmsg.Request {
-			r := kmsg.NewPtrDescribeProducersRequest()
-			r.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: topic, Partitions: []int32{0}}}
-			return r
-		})
+		d.producers(what, kmsg.DescribeProducersRequestTopic{Topic: topic, Partitions: []int32{0}})
 		for _, isolation := range []int8{0, 1} {
-			d.do(fmt.Sprintf("%s, end, isolation %d", what, isolation), 5, func(*side) kmsg.Request {
-				r := kmsg.NewPtrListOffsetsRequest()
-				r.ReplicaID, r.IsolationLevel = -1, isolation
-				r.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: topic, Partitions: []kmsg.ListOffsetsRequestTopicPartition{{Timestamp: -1, CurrentLeaderEpoch: -1}}}}
-				return r
-			})
+			d.do(fmt.Sprintf("%s, end, isolation %d", what, isolation), 5, listOffsetsOf(topic, 0, -1, -1, isolation))
 			for _, at := range []int64{from, from + 2} {
 				d.do(fmt.Sprintf("%s, read from %d, isolation %d", what, at, isolation), 12, func(s *side) kmsg.Request {
 					r := fetchOf(s, 0, -1, fetched{topic, 0, at, 1 << 20, -1})

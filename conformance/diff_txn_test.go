@@ -260,12 +260,7 @@ func diffLife(d *duel, version int16) {
 		d.describe("under way", l.id)
 		l.read("under way")
 		for _, isolation := range []int8{0, 1} {
-			d.do(fmt.Sprintf("end under way, isolation %d", isolation), 5, func(*side) kmsg.Request {
-				r := kmsg.NewPtrListOffsetsRequest()
-				r.ReplicaID, r.IsolationLevel = -1, isolation
-				r.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "txn", Partitions: []kmsg.ListOffsetsRequestTopicPartition{{Partition: 0, Timestamp: -1, CurrentLeaderEpoch: -1}}}}
-				return r
-			})
+			d.do(fmt.Sprintf("end under way, isolation %d", isolation), 5, listOffsetsOf("txn", 0, -1, -1, isolation))
 		}
 		l.end("an epoch before", commit, fenced(-1))
 		l.end("an epoch to come", commit, fenced(1))
@@ -458,18 +453,20 @@ func diffTransactionAdmin(d *duel) {
 			})
 		}
 	})
-	producers := func(what string, topics ...kmsg.DescribeProducersRequestTopic) {
-		d.do(what, 0, func(*side) kmsg.Request {
-			r := kmsg.NewPtrDescribeProducersRequest()
-			r.Topics = topics
-			return r
-		})
-	}
-	producers("open and none", kmsg.DescribeProducersRequestTopic{Topic: "txn", Partitions: []int32{1, 2}})
-	producers("unknown", kmsg.DescribeProducersRequestTopic{Topic: "nowhere", Partitions: []int32{0}}, kmsg.DescribeProducersRequestTopic{Topic: "txn", Partitions: []int32{9}})
-	producers("bad name", kmsg.DescribeProducersRequestTopic{Topic: "a/b", Partitions: []int32{0}})
-	producers("nothing")
+	d.producers("open and none", kmsg.DescribeProducersRequestTopic{Topic: "txn", Partitions: []int32{1, 2}})
+	d.producers("unknown", kmsg.DescribeProducersRequestTopic{Topic: "nowhere", Partitions: []int32{0}}, kmsg.DescribeProducersRequestTopic{Topic: "txn", Partitions: []int32{9}})
+	d.producers("bad name", kmsg.DescribeProducersRequestTopic{Topic: "a/b", Partitions: []int32{0}})
+	d.producers("nothing")
 	l.end("admin", false, nil)
+}
+
+// producers describes those of partitions.
+func (d *duel) producers(what string, topics ...kmsg.DescribeProducersRequestTopic) {
+	d.do(what, 0, func(*side) kmsg.Request {
+		r := kmsg.NewPtrDescribeProducersRequest()
+		r.Topics = topics
+		return r
+	})
 }
 
 // diffMarkers writes markers as an administrator does to end what hangs.
