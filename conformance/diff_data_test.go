@@ -8,9 +8,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-//go:fix inline
-func ptr[T any](v T) *T { return new(v) }
-
 // same is a request that is the same for both sides.
 func same(req kmsg.Request) func(*side) kmsg.Request {
 	return func(*side) kmsg.Request { return req }
