@@ -183,7 +183,9 @@ func (r *reader) took(p *fetchPart, part []byte) (int, error) {
 	n := int(int32(binary.BigEndian.Uint32(part[fetchPartHead-4:])))
 	batch := len(r.filled.Batch.Bytes)
 	if r.load.Raw { // offsets are positions, and any bytes will do
-		p.offset += int64(n)
+		if p.offset += int64(n); p.offset+int64(r.load.FetchBytes) > int64(r.filled.Batches*batch) {
+			p.offset = 0
+		}
 		return n, nil
 	}
 	if n == 0 && len(r.parts) > 1 { // a broker may bound what one answer brings
