@@ -259,8 +259,10 @@ func (t *turn) prepareRebalance(g *classic) {
 	}
 }
 
+// maybeCompleteJoin ends a join phase that waits for nobody. An initial delay waits for whoever may
+// come, unless all that came are gone.
 func (t *turn) maybeCompleteJoin(g *classic) {
-	if g.state == PreparingRebalance && !g.initial && g.allJoined() {
+	if g.state == PreparingRebalance && (!g.initial || len(g.members) == 0) && g.allJoined() {
 		t.completeJoin(g)
 	}
 }
