@@ -174,6 +174,19 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	return len(p), refused
 }
 
+// Preallocate tells whether the file could grow to the size now; others may take the space first.
+func (f *memFile) Preallocate(size int64) error {
+	if err := f.check("preallocate", true); err != nil {
+		return err
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if grow := size - int64(len(f.node.data)); f.fs.limit > 0 && grow > 0 && f.fs.used+grow > f.fs.limit {
+		return pathErr("preallocate", f.name, syscall.ENOSPC)
+	}
+	return nil
+}
+
 // Truncate sets the length.
 func (f *memFile) Truncate(size int64) error {
 	if err := f.check("truncate", true); err != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/weirstream/weir/broker/internal/commitlog/layout"
+	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/env"
 )
@@ -54,6 +55,7 @@ type world struct {
 	recoveries int
 	lossy      map[uint64]bool // fingerprints of states that lost unsynced bytes
 	violations []string
+	during     func() // done once, within the next sync of a file
 	stride     int
 	seed       uint64
 }
@@ -61,7 +63,7 @@ type world struct {
 func newWorld(t testing.TB, c Config, faults Faults, stride int) *world {
 	w := &world{
 		t: t, fs: env.NewMemFS(), faults: faults, config: c, logs: map[string]*Log{},
-		models: map[string]*model{}, lossy: map[uint64]bool{}, stride: stride,
+		models: map[string]*model{}, lossy: map[uint64]bool{}, stride: stride, during: func() {},
 	}
 	w.dir = openDir(t, w.fs, w.options())
 	w.fs.OnOp(w.cut)
@@ -72,6 +74,13 @@ func (w *world) options() DirOptions { return DirOptions{ClusterID: "c", Faults:
 
 // cut looks at every policy's idea of a power cut before the operation.
 func (w *world) cut(op env.Op) error {
+	if op.Kind == env.OpSync && strings.HasSuffix(op.Name, segment.LogSuffix) {
+		w.mu.Lock()
+		f := w.during
+		w.during = func() {}
+		w.mu.Unlock()
+		f()
+	}
 	if !op.Kind.Changes() {
 		return nil
 	}
@@ -250,10 +259,18 @@ func (w *world) append(topic string, epoch int32, sizes ...int) {
 		m.batches[m.end] = append(m.batches[m.end], string(b))
 		m.end += int64(n)
 		w.mu.Unlock()
-		if _, _, err := l.Append(b, epoch); err != nil {
+		if _, _, err := l.AppendForSync(b, epoch); err != nil {
 			w.t.Fatalf("append: %v", err)
 		}
 	}
+}
+
+// syncAppending appends while the sync is at work.
+func (w *world) syncAppending(topic string, epoch int32, sizes ...int) {
+	w.mu.Lock()
+	w.during = func() { w.append(topic, epoch, sizes...) }
+	w.mu.Unlock()
+	w.sync(topic)
 }
 
 func (w *world) sync(topic string) {
@@ -372,6 +389,24 @@ func scripts() []script {
 				w.append("a", 1, 2, 4)
 			}
 			w.sync("a")
+		}},
+		{"append while a sync is at work", Config{SegmentBytes: 6000, IndexIntervalBytes: 300, Preallocate: true}, func(w *world) {
+			w.open("a")
+			w.open("b")
+			for i := range int32(4) {
+				w.append("a", i, 3, 1)
+				w.syncAppending("a", i, 5, 2, 4)
+				w.append("b", i, 2)
+				w.syncAppending("b", i, 3)
+				w.syncAppending("a", i+1, 9, 9, 9, 9)
+				w.append("a", i+1, 1)
+				w.checkpoint()
+			}
+			w.syncAppending("a", 9, 2)
+			w.truncate("a", w.logs["a"].EndOffset()-1)
+			w.append("a", 10, 3)
+			w.syncAppending("a", 10, 2)
+			w.restart()
 		}},
 		{"many logs in one round", small, func(w *world) {
 			for _, topic := range []string{"a", "b", "c", "d", "e", "f"} {

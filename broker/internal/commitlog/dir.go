@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -344,7 +345,8 @@ func (d *Dir) Open(topic string, partition int32, topicID [16]byte, c Config, f 
 	if err := d.reserve(t); err != nil {
 		return nil, err
 	}
-	l := &Log{dir: d, tp: t, id: topicID, path: filepath.Join(d.path, t.String()), follower: f}
+	l := &Log{dir: d, tp: t, id: topicID, path: filepath.Join(d.path, t.String()), follower: f, held: d.files.Held()}
+	l.heldFrom.Store(math.MaxInt64)
 	l.config.Store(c.withDefaults())
 	err := d.open(l)
 	d.mu.Lock()

@@ -28,15 +28,16 @@ type Log struct {
 	follower Follower
 	config   atomic.Pointer[Config]
 
-	segs   atomic.Pointer[[]*segmentFile] // by base offset; the last takes appends
-	start  atomic.Int64
-	end    atomic.Int64
-	synced atomic.Int64
-	point  atomic.Int64 // recovery point
-	hw     atomic.Int64
-	mark   atomic.Pointer[mark]
-	closed atomic.Bool
-	keeper atomic.Pointer[Keeper]
+	segs     atomic.Pointer[[]*segmentFile] // by base offset; the last takes appends
+	start    atomic.Int64
+	end      atomic.Int64
+	heldFrom atomic.Int64 // the first offset that is held, or MaxInt64
+	synced   atomic.Int64
+	point    atomic.Int64 // recovery point
+	hw       atomic.Int64
+	mark     atomic.Pointer[mark]
+	closed   atomic.Bool
+	keeper   atomic.Pointer[Keeper]
 	// uncleanable is set when the log's files cannot be read by a compaction.
 	uncleanable atomic.Bool
 	cuts        int64 // how often the log was cut; guarded by Dir.points
@@ -48,6 +49,8 @@ type Log struct {
 	dirty    []*segmentFile // with unsynced bytes, oldest first
 	unsynced []string       // small files that the next sync covers too
 	syncing  bool           // a round is at work on small files
+	inRound  bool           // a round is at work
+	held     segment.Held   // see AppendForSync
 	newFiles bool           // the log's directory has entries that are not synced
 	newDir   bool           // the log's own entry is not synced
 	timer    env.Timer      // of flush.ms
@@ -61,11 +64,9 @@ type Log struct {
 // segmentFile is a segment with what its log knows of it; the log's mutex guards that.
 type segmentFile struct {
 	*segment.Segment
-	created  int64 // milliseconds; when this process began to write the segment
-	jitter   int64
-	reserved int64 // position up to which the file system was asked to reserve space
-	dirty    bool  // holds the file open for bytes that are not synced
-	trim     bool  // the file may hold bytes, or reserved space, beyond Size
+	created int64 // milliseconds; when this process began to write the segment
+	jitter  int64
+	dirty   bool // holds the file open for bytes that are not synced
 }
 
 // mark remembers the file position of an offset.
@@ -105,7 +106,12 @@ func (l *Log) OnSync(f func(synced int64, err error)) {
 }
 
 // SetConfig puts a configuration in force for what happens from now on.
-func (l *Log) SetConfig(c Config) { l.config.Store(c.withDefaults()) }
+func (l *Log) SetConfig(c Config) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.config.Store(c.withDefaults())
+	_ = l.writeHeld() // a failure is told to every log
+}
 
 // SetHighWatermark says up to where the log is committed: nothing from there on is retained
 // away, and the checkpoint of high watermarks tells the offset to the next start.
@@ -151,6 +157,11 @@ func (l *Log) active() *segmentFile {
 // the caller's again. The error ErrNoSpace means that nothing was appended; after ErrOffline that
 // is not known.
 func (l *Log) Append(batches []byte, epoch int32) (first, last int64, err error) {
+	return l.append(batches, epoch, false)
+}
+
+// append is Append, and AppendForSync where the batches may be held.
+func (l *Log) append(batches []byte, epoch int32, mayHold bool) (first, last int64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.usable(); err != nil {
@@ -170,7 +181,7 @@ func (l *Log) Append(batches []byte, epoch int32) (first, last int64, err error)
 	if next == first {
 		return -1, -1, fmt.Errorf("%w: nothing to append", record.ErrInvalid)
 	}
-	return first, next - 1, l.write(batches, next)
+	return first, next - 1, l.write(batches, next, mayHold)
 }
 
 // AppendAsFollower appends batches as a leader has stamped them. Their offsets must not lie
@@ -196,17 +207,39 @@ func (l *Log) AppendAsFollower(batches []byte) error {
 	if len(batches) == 0 {
 		return nil
 	}
-	return l.write(batches, next)
+	return l.write(batches, next, false)
 }
 
 // write appends stamped batches that end before the offset next. The caller holds mu.
-func (l *Log) write(batches []byte, next int64) error {
+func (l *Log) write(batches []byte, next int64, mayHold bool) error {
 	c := l.config.Load()
 	if int64(len(batches)) > c.SegmentBytes {
 		return fmt.Errorf("%w: %d of %d bytes", ErrTooLarge, len(batches), c.SegmentBytes)
 	}
-	s := l.active()
-	if l.mustRoll(s, c, batches, next) {
+	if !mayHold || !l.hold(c, batches, next) {
+		if err := l.writeThrough(c, batches, next); err != nil {
+			return err
+		}
+	}
+	for rest := batches; len(rest) > 0; {
+		var b record.Batch
+		b, rest, _ = record.Split(rest) // was split before
+		l.epochs.Assign(b.LeaderEpoch(), b.BaseOffset(), true)
+		if l.follower != nil {
+			l.follower.Replay(b)
+		}
+	}
+	l.end.Store(next)
+	l.scheduleSync(c)
+	return nil
+}
+
+// writeThrough writes batches behind what is held, to a new segment where the old one is full.
+func (l *Log) writeThrough(c *Config, batches []byte, next int64) error {
+	if err := l.writeHeld(); err != nil {
+		return err
+	}
+	if s := l.active(); l.mustRoll(s, s.Size(), c, batches, next) {
 		base := l.end.Load()
 		if next-1-base > math.MaxInt32 {
 			base = record.Batch(batches).BaseOffset()
@@ -214,39 +247,30 @@ func (l *Log) write(batches []byte, next int64) error {
 		if err := l.roll(base); err != nil {
 			return l.dir.refuse("roll", err)
 		}
-		s = l.active()
 	}
-	h, err := l.hold(s)
+	s := l.active()
+	h, err := l.open(s)
 	if err != nil {
 		return l.dir.refuse("open segment", err)
 	}
-	pos := s.Size()
-	s.reserve(h, c, pos+int64(len(batches)))
-	if _, err := h.WriteAt(batches, pos); err != nil {
-		_ = s.cutSpare(h) // else the file is cut when it is sealed or closed
+	s.Reserve(h, s.Size()+int64(len(batches)), c.SegmentBytes, c.Preallocate)
+	if err := s.Append(h, batches, next, c.IndexIntervalBytes); err != nil {
+		_ = s.Trim() // else the file is cut when it is sealed or closed
 		return l.dir.refuse("append", err)
 	}
-	for rest := batches; len(rest) > 0; {
-		var b record.Batch
-		b, rest, _ = record.Split(rest) // was split before
-		l.epochs.Assign(b.LeaderEpoch(), b.BaseOffset(), true)
-		s.Note(b, pos, c.IndexIntervalBytes)
-		if l.follower != nil {
-			l.follower.Replay(b)
-		}
-		pos += int64(len(b))
-	}
-	s.Publish(next, pos)
-	l.end.Store(next)
-	l.scheduleSync(c)
-	if s.Unwritten() {
-		return l.dir.note("write index", s.FlushIndexes())
-	}
-	return nil
+	return l.writeIndex(s)
 }
 
-// hold opens the active segment for writing and keeps it open until a sync has covered it.
-func (l *Log) hold(s *segmentFile) (env.File, error) {
+// writeIndex writes entries that are only in memory, once they are many.
+func (l *Log) writeIndex(s *segmentFile) error {
+	if !s.Unwritten() {
+		return nil
+	}
+	return l.dir.note("write index", s.FlushIndexes())
+}
+
+// open opens the active segment for writing and keeps it open until a sync has covered it.
+func (l *Log) open(s *segmentFile) (env.File, error) {
 	h, err := s.Log.Acquire(true)
 	if err != nil {
 		return nil, err
@@ -282,9 +306,8 @@ func (l *Log) scheduleSync(c *Config) {
 	}
 }
 
-// mustRoll tells whether the batches have to go to a new segment. The caller holds mu.
-func (l *Log) mustRoll(s *segmentFile, c *Config, batches []byte, next int64) bool {
-	size := s.Size()
+// mustRoll tells whether the batches, behind size bytes of the segment, have to go to a new one. The caller holds mu.
+func (l *Log) mustRoll(s *segmentFile, size int64, c *Config, batches []byte, next int64) bool {
 	if next-1-s.Base > math.MaxInt32 {
 		return true
 	}
@@ -310,6 +333,9 @@ func (l *Log) mustRoll(s *segmentFile, c *Config, batches []byte, next int64) bo
 // can fail for want of space comes first: the new file must not exist unless the segment does,
 // because its name ends the one before it. The caller holds mu.
 func (l *Log) roll(base int64) error {
+	if err := l.writeHeld(); err != nil {
+		return err
+	}
 	old := l.active()
 	if old.Size() == 0 && old.Base == base {
 		return nil
@@ -343,7 +369,7 @@ func (l *Log) seal(s *segmentFile) error {
 	if s.Size() == 0 {
 		return nil
 	}
-	if err := s.trimmed(); err != nil {
+	if err := s.Trim(); err != nil {
 		return err
 	}
 	if err := s.Seal(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 
 	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/broker/internal/record"
@@ -25,6 +26,9 @@ func (l *Log) Read(from, upTo int64, maxBytes int, minOne bool) (Range, error) {
 // mostly by the one read that finds the batches too.
 func (l *Log) ReadInto(into []byte, from, upTo int64, maxBytes int, minOne bool) (Range, error) {
 	if err := l.usable(); err != nil {
+		return Range{}, err
+	}
+	if err := l.reach(upTo); err != nil {
 		return Range{}, err
 	}
 	var r Range
@@ -144,6 +148,9 @@ func (l *Log) OffsetForTime(ts, upTo int64) (found TimeOffset, ok bool, err erro
 	if err := l.usable(); err != nil {
 		return found, false, err
 	}
+	if err := l.reach(upTo); err != nil {
+		return found, false, err
+	}
 	err = l.onSegments(func(segs []*segmentFile) (err error) {
 		for _, s := range segs {
 			if s.Base >= upTo {
@@ -218,6 +225,9 @@ func (l *Log) searchBatch(h io.ReaderAt, p segment.Place, want func(record.Recor
 // is false when no record has one.
 func (l *Log) MaxTimestamp() (found TimeOffset, ok bool, err error) {
 	if err := l.usable(); err != nil {
+		return found, false, err
+	}
+	if err := l.reach(math.MaxInt64); err != nil {
 		return found, false, err
 	}
 	err = l.onSegments(func(segs []*segmentFile) (err error) {

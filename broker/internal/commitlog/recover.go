@@ -51,7 +51,7 @@ func (l *Log) recover(entries []fs.DirEntry) error {
 	if err := l.restore(entries, start, point, clean); err != nil {
 		return err
 	}
-	if l.rested = -1; clean && !changed && (l.follower == nil || slices.Contains(snapshots(entries), l.end.Load())) {
+	if l.rested = -1; clean && !changed && (l.follower == nil || slices.Contains(segment.Snapshots(entries), l.end.Load())) {
 		l.rested = l.end.Load()
 	}
 	if !clean && point == 0 && len(entries) > 0 {
@@ -122,7 +122,7 @@ func (l *Log) restore(entries []fs.DirEntry, start, sound int64, clean bool) err
 	if err := l.loadAborted(sound); err != nil {
 		return err
 	}
-	if err := l.loadFollower(snapshots(entries), l.txns.stale); err != nil {
+	if err := l.loadFollower(segment.Snapshots(entries), l.txns.stale); err != nil {
 		return err
 	}
 	return l.writeTopicID(entries)
@@ -286,7 +286,7 @@ func (l *Log) recoverSegment(s *segmentFile, point int64, clean bool) (end int64
 			return 0, fmt.Errorf("cut segment: %w", err)
 		}
 	}
-	s.trim = true // space may be reserved that the process before could not give back
+	s.Spare() // space may be reserved that the process before could not give back
 	return end, l.holdDirty(s)
 }
 
@@ -419,18 +419,6 @@ func (l *Log) loadFollower(offsets []int64, upTo int64) error {
 		}
 	}
 	return l.replay(from)
-}
-
-// snapshots lists the offsets of a directory's snapshots, in order.
-func snapshots(entries []fs.DirEntry) []int64 {
-	var offsets []int64
-	for _, e := range entries {
-		if o, suffix, ok := segment.ParseName(e.Name()); ok && suffix == segment.SnapshotSuffix {
-			offsets = append(offsets, o)
-		}
-	}
-	slices.Sort(offsets)
-	return offsets
 }
 
 // loadSnapshot hands a snapshot to the follower; one that it refuses is removed.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 
+	"github.com/weirstream/weir/broker/internal/commitlog/segment"
 	"github.com/weirstream/weir/broker/internal/record"
 )
 
@@ -148,6 +149,9 @@ func (l *Log) TruncateTo(offset int64) error {
 	if offset >= l.end.Load() {
 		return nil
 	}
+	if err := l.writeHeld(); err != nil {
+		return err
+	}
 	if err := errors.Join(d.lowerPoint(l, offset), d.lowerCleaned(l, offset)); err != nil {
 		return err
 	}
@@ -200,7 +204,7 @@ func (l *Log) cut(offset int64) error {
 	if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
-	if err := l.loadFollower(snapshots(entries), l.end.Load()); err != nil {
+	if err := l.loadFollower(segment.Snapshots(entries), l.end.Load()); err != nil {
 		return err
 	}
 	if err := errors.Join(l.cutAborted(end), l.saveEpochs(), l.dir.writeStarts()); err != nil {

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/weirstream/weir/broker/internal/commitlog/checkpoint"
 	"github.com/weirstream/weir/broker/internal/commitlog/layout"
@@ -32,9 +31,9 @@ func (d *Dir) Run(ctx context.Context) error {
 	workers.Go(func() { d.runSyncer(ctx) })
 	workers.Go(func() { d.runCleaner(ctx) })
 	o := d.options
-	retention, stop1 := d.every(o.RetentionCheck)
-	points, stop2 := d.every(o.CheckpointEvery)
-	watermarks, stop3 := d.every(o.WatermarkEvery)
+	retention, stop1 := env.Every(d.env.Clock, o.RetentionCheck)
+	points, stop2 := env.Every(d.env.Clock, o.CheckpointEvery)
+	watermarks, stop3 := env.Every(d.env.Clock, o.WatermarkEvery)
 	for {
 		var err error
 		select {
@@ -60,34 +59,6 @@ func (d *Dir) Run(ctx context.Context) error {
 func (d *Dir) warn(err error) {
 	if err != nil && !errors.Is(err, ErrOffline) {
 		d.logger.Warn("upkeep of log directory failed", slog.String("dir", d.path), slog.Any("error", err))
-	}
-}
-
-// every returns a channel that receives at an interval, dropping what is not taken, and the end
-// of it.
-func (d *Dir) every(interval time.Duration) (<-chan struct{}, func()) {
-	c := make(chan struct{}, 1)
-	var mu sync.Mutex
-	var timer env.Timer
-	stopped := false
-	mu.Lock()
-	defer mu.Unlock()
-	timer = d.env.Clock.AfterFunc(interval, func() {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if !stopped {
-			timer.Reset(interval)
-		}
-	})
-	return c, func() {
-		mu.Lock()
-		defer mu.Unlock()
-		stopped = true
-		timer.Stop()
 	}
 }
 
@@ -278,8 +249,11 @@ func (l *Log) Close() error {
 func (l *Log) finish() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.writeHeld(); err != nil {
+		return err
+	}
 	s := l.active()
-	if err := s.trimmed(); err != nil {
+	if err := s.Trim(); err != nil {
 		return l.dir.refuse("trim segment", err)
 	}
 	rested := l.rested == l.end.Load()
@@ -301,6 +275,7 @@ func (l *Log) finish() error {
 
 // release lets go of files and timers. The caller holds mu.
 func (l *Log) release() {
+	l.held.Drop()
 	if l.timer != nil {
 		l.timer.Stop()
 	}

@@ -15,7 +15,7 @@ import (
 
 const (
 	// manyFiles is how many dirty files are cheaper to sync as a whole file system.
-	manyFiles = 16
+	manyFiles = 8
 	// syncsAtOnce is how many files sync side by side; the disk's cache is flushed for them together.
 	syncsAtOnce = 4
 )
@@ -120,17 +120,7 @@ func (d *Dir) round(logs []*Log) ([]job, error) {
 	if err := d.Err(); err != nil {
 		return nil, err // a round failed while this one waited: its bytes may be gone
 	}
-	jobs := make([]job, 0, len(logs))
-	n := 0
-	for _, l := range logs {
-		j, err := l.capture()
-		if err != nil {
-			return nil, d.fail("open segment to sync", err)
-		}
-		jobs = append(jobs, j)
-		n += len(j.segs) + len(j.small) + len(j.dirs)
-	}
-	err := d.makeDurable(jobs, n)
+	jobs, err := d.makeDurable(logs)
 	for i := range jobs {
 		jobs[i].log.covered(&jobs[i], err)
 	}
@@ -140,19 +130,59 @@ func (d *Dir) round(logs []*Log) ([]job, error) {
 	return jobs, nil
 }
 
+// makeDurable writes what the logs hold and syncs their files: each as soon as it is known, so that
+// the disk is at work while the next is written, or all with their file system.
+func (d *Dir) makeDurable(logs []*Log) ([]job, error) {
+	jobs := make([]job, 0, len(logs))
+	var syncs errgroup.Group
+	syncs.SetLimit(syncsAtOnce)
+	files := 0
+	for _, l := range logs {
+		j, err := l.capture()
+		if err != nil {
+			return jobs, errors.Join(err, syncs.Wait())
+		}
+		jobs = append(jobs, j)
+		files += len(j.segs) + len(j.small) + len(j.dirs)
+		if 1 < len(logs) && len(logs) < manyFiles {
+			d.start(&syncs, &j)
+		}
+	}
+	switch {
+	case d.faults.SkipSync || files == 0:
+		return jobs, nil
+	case 1 < len(logs) && len(logs) < manyFiles:
+		return jobs, syncs.Wait()
+	case files == 1 && len(jobs[0].segs) == 1:
+		return jobs, jobs[0].segs[0].h.Sync()
+	case files >= manyFiles:
+		if err := d.env.FS.SyncFS(d.path); !errors.Is(err, errors.ErrUnsupported) {
+			return jobs, err
+		}
+	}
+	for i := range jobs {
+		d.start(&syncs, &jobs[i])
+	}
+	return jobs, syncs.Wait()
+}
+
 // capture lists what a sync of the log up to its present end has to cover.
 func (l *Log) capture() (job, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err := l.writeHeld(); err != nil {
+		return job{}, err
+	}
 	s := l.active()
 	j := job{log: l, mark: mark{s, l.end.Load(), s.Size()}, first: (*l.segs.Load())[0].Base, before: l.synced.Load()}
 	for _, s := range l.dirty {
 		h, err := s.Log.Acquire(false)
 		if err != nil {
-			return j, err
+			return j, fmt.Errorf("open segment: %w", err)
 		}
 		j.segs = append(j.segs, synced{s, s.Size(), h})
 	}
+	l.inRound = len(j.segs) > 0
 	j.small, l.unsynced = l.unsynced, nil
 	l.syncing = len(j.small) > 0
 	if l.newFiles {
@@ -169,10 +199,10 @@ func (l *Log) capture() (job, error) {
 func (l *Log) covered(j *job, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.syncing = false
+	l.syncing, l.inRound = false, false
 	for _, s := range j.segs {
 		s.seg.Log.Release()
-		if err == nil && s.seg.dirty && s.seg.Size() == s.size {
+		if err == nil && s.seg.dirty && s.seg.Size() == s.size && l.held.Bytes() == nil {
 			s.seg.dirty = false
 			s.seg.Log.Release()
 			l.dirty = slices.DeleteFunc(l.dirty, func(d *segmentFile) bool { return d == s.seg })
@@ -187,36 +217,20 @@ func (l *Log) covered(j *job, err error) {
 	}
 }
 
-// makeDurable syncs the n files and directories of the jobs.
-func (d *Dir) makeDurable(jobs []job, n int) error {
-	switch {
-	case d.faults.SkipSync || n == 0:
-		return nil
-	case n >= manyFiles:
-		if err := d.env.FS.SyncFS(d.path); !errors.Is(err, errors.ErrUnsupported) {
-			return err
-		}
-	case n == 1 && len(jobs) == 1 && len(jobs[0].segs) == 1:
-		return jobs[0].segs[0].h.Sync()
+// start begins to sync the files and directories of a job.
+func (d *Dir) start(syncs *errgroup.Group, j *job) {
+	if d.faults.SkipSync {
+		return
 	}
-	var g errgroup.Group
-	g.SetLimit(syncsAtOnce)
-	dirs := map[string]bool{}
-	for _, j := range jobs {
-		for _, s := range j.segs {
-			g.Go(s.h.Sync)
-		}
-		for _, name := range j.small {
-			g.Go(func() error { return d.syncFile(name) })
-		}
-		for _, dir := range j.dirs {
-			dirs[dir] = true
-		}
+	for _, s := range j.segs {
+		syncs.Go(s.h.Sync)
 	}
-	for dir := range dirs {
-		g.Go(func() error { return ignoreMissing(d.env.FS.SyncDir(dir)) })
+	for _, name := range j.small {
+		syncs.Go(func() error { return d.syncFile(name) })
 	}
-	return g.Wait()
+	for _, dir := range j.dirs {
+		syncs.Go(func() error { return ignoreMissing(d.env.FS.SyncDir(dir)) })
+	}
 }
 
 // syncFile syncs a file by name; one that is gone needs none.

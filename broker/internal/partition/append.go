@@ -113,7 +113,11 @@ func (p *Partition) appendLocked(b record.Batch, r AppendRequest, c *Config, now
 	first, last := dup.First, dup.Last
 	if !repeated {
 		epoch, _ := p.leadership()
-		if first, last, w.err = p.log.Append(b, epoch); w.err != nil {
+		appendTo := p.log.Append
+		if r.Acks == AcksAll && !r.Internal {
+			appendTo = p.log.AppendForSync
+		}
+		if first, last, w.err = appendTo(b, epoch); w.err != nil {
 			return w, false
 		}
 		if r.Internal {

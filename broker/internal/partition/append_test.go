@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/crc32"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/weirstream/weir/broker/internal/partition"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/internal/compress"
+	"github.com/weirstream/weir/internal/env"
 )
 
 func TestAppendAnswersAtOnceUnlessItWaitsForDurability(t *testing.T) {
@@ -47,6 +49,33 @@ func TestAppendAnswersAtOnceUnlessItWaitsForDurability(t *testing.T) {
 				t.Fatalf("%+v", a)
 			}
 		})
+	}
+}
+
+// TestOnlyWhoWaitsForASyncIsKeptInMemory appends while a sync is at work: what is answered at once must
+// survive that the process is killed.
+func TestOnlyWhoWaitsForASyncIsKeptInMemory(t *testing.T) {
+	for acks, written := range map[int16]bool{partition.AcksAll: false, partition.AcksLeader: true, partition.AcksNone: true} {
+		fs := env.NewMemFS()
+		r := openRig(t, fs, nil)
+		r.p.Append(batch(1), partition.AppendRequest{Acks: -1, Timeout: time.Hour, CurrentEpoch: -1}, new(answers))
+		size := r.log.Size()
+		var got answers
+		fs.OnOp(func(op env.Op) error {
+			if op.Kind == env.OpSync && strings.HasSuffix(op.Name, ".log") && r.log.EndOffset() == 1 {
+				r.p.Append(batch(1), partition.AppendRequest{Acks: acks, Timeout: time.Hour, CurrentEpoch: -1}, &got)
+			}
+			return nil
+		})
+		r.sync()
+		if grown := r.log.Size() > size; grown != written || got.len() == 1 != written {
+			t.Errorf("acks=%d: written %v, answered %v, want %v", acks, grown, got.len() == 1, written)
+		}
+		r.sync()
+		if a := got.only(t); a.err != nil || a.r.BaseOffset != 1 || r.p.HighWatermark() != 2 || r.log.Size() == size {
+			t.Errorf("acks=%d: %+v, high watermark %d", acks, a, r.p.HighWatermark())
+		}
+		r.close()
 	}
 }
 

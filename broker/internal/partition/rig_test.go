@@ -82,7 +82,7 @@ func (r *rig) open(path string) {
 	if r.change != nil {
 		r.change(&o)
 	}
-	c := commitlog.Config{SegmentBytes: 8 << 10, IndexIntervalBytes: 256, Durability: o.Config.Durability, Delete: true}
+	c := commitlog.Config{SegmentBytes: 8 << 10, IndexIntervalBytes: 256, Durability: o.Config.Durability, Delete: true, Preallocate: true}
 	if path != "/data" {
 		c.SegmentBytes, c.IndexIntervalBytes = 1<<30, 4096
 	}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/weirstream/weir/internal/env"
 )
@@ -17,7 +18,9 @@ type Pool struct {
 	mu    sync.Mutex
 	open  int
 	scans sync.Pool // of *Scanner
-	idle  File      // head of a ring: oldest next, newest prev
+	holds sync.Pool // of *[heldMost]byte
+	held  atomic.Int32
+	idle  File // head of a ring: oldest next, newest prev
 }
 
 // NewPool returns a pool that holds at most limit files open, but for those in use.

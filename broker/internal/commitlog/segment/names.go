@@ -2,6 +2,8 @@ package segment
 
 import (
 	"fmt"
+	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -27,4 +29,16 @@ func ParseName(name string) (base int64, suffix string, ok bool) {
 	}
 	base, err := strconv.ParseInt(digits, 10, 64)
 	return base, "." + suffix, err == nil && base >= 0
+}
+
+// Snapshots lists the offsets of a directory's snapshots, in order.
+func Snapshots(entries []fs.DirEntry) []int64 {
+	var offsets []int64
+	for _, e := range entries {
+		if o, suffix, ok := ParseName(e.Name()); ok && suffix == SnapshotSuffix {
+			offsets = append(offsets, o)
+		}
+	}
+	slices.Sort(offsets)
+	return offsets
 }

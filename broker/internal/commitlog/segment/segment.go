@@ -42,6 +42,7 @@ type Segment struct {
 	// guarded by the owner
 	since     int   // bytes since the newest index entry
 	firstTime int64 // max timestamp of the first batch
+	space     space
 }
 
 // New returns the segment with a base offset in a directory, empty until SetSize, its indexes
@@ -81,6 +82,25 @@ func (s *Segment) SetSize(size int64) {
 func (s *Segment) Publish(next, size int64) {
 	s.next.Store(next)
 	s.size.Store(size)
+}
+
+// Append writes batches, which end before the offset next, to the end of the file, takes them into
+// the indexes, and shows them to readers. After an error nothing was shown, and the file is cut by
+// Trim.
+func (s *Segment) Append(h io.WriterAt, batches []byte, next int64, interval int) error {
+	pos := s.Size()
+	if _, err := h.WriteAt(batches, pos); err != nil {
+		s.space.spare = true
+		return err
+	}
+	for rest := batches; len(rest) > 0; {
+		var b record.Batch
+		b, rest, _ = record.Split(rest) // whole batches are the caller's to bring
+		s.Note(b, pos, interval)
+		pos += int64(len(b))
+	}
+	s.Publish(next, pos)
+	return nil
 }
 
 // FirstTime is the max timestamp of the first batch in milliseconds, -1 when it is not known.
