@@ -102,15 +102,12 @@ func diffMetadata(d *duel) {
 func diffTopics(d *duel) {
 	d.topic("topics", 1)
 	d.topic("taken.by_dots", 1)
-	create := func(change func(t *kmsg.CreateTopicsRequestTopic), names ...string) *kmsg.CreateTopicsRequest {
+	create := func(names ...string) *kmsg.CreateTopicsRequest {
 		req := kmsg.NewPtrCreateTopicsRequest()
 		req.TimeoutMillis = 10_000
 		for _, name := range names {
 			t := kmsg.NewCreateTopicsRequestTopic()
 			t.Topic, t.NumPartitions, t.ReplicationFactor = name, 1, 1
-			if change != nil {
-				change(&t)
-			}
 			req.Topics = append(req.Topics, t)
 		}
 		return req
@@ -141,9 +138,11 @@ func diffTopics(d *duel) {
 		n := 0
 		one := func(what string, change func(t *kmsg.CreateTopicsRequestTopic)) {
 			n++
-			d.do(what, v, same(create(change, fmt.Sprintf("created-%d-%d", v, n))))
+			r := create(fmt.Sprintf("created-%d-%d", v, n))
+			change(&r.Topics[0])
+			d.do(what, v, same(r))
 		}
-		one("good", nil)
+		one("good", counts(1, 1))
 		one("defaults", counts(-1, -1))
 		for _, c := range []int32{0, -2} {
 			one(fmt.Sprintf("%d partitions", c), counts(c, 1))
@@ -174,16 +173,16 @@ func diffTopics(d *duel) {
 			c.Name = "retention.ms"
 			t.Configs = append(t.Configs, c)
 		})
-		d.do("one that is", v, same(create(nil, "topics")))
-		d.do("one that collides", v, same(create(nil, "taken_by.dots")))
+		d.do("one that is", v, same(create("topics")))
+		d.do("one that collides", v, same(create("taken_by.dots")))
 		for _, bad := range []string{"", ".", "..", "a/b", strings.Repeat("x", 250)} {
-			d.do(fmt.Sprintf("bad name %.5q", bad), v, same(create(nil, bad)))
+			d.do(fmt.Sprintf("bad name %.5q", bad), v, same(create(bad)))
 		}
-		d.do("twice in one request", v, same(create(nil, "double", "double")))
-		d.do("good and bad", v, same(create(nil, fmt.Sprintf("beside-%d", v), "a/b")))
-		d.do("nothing", v, same(create(nil)))
+		d.do("twice in one request", v, same(create("double", "double")))
+		d.do("good and bad", v, same(create(fmt.Sprintf("beside-%d", v), "a/b")))
+		d.do("nothing", v, same(create()))
 		d.do("only a check", v, func(*side) kmsg.Request {
-			r := create(nil, "never-made", "topics")
+			r := create("never-made", "topics")
 			r.ValidateOnly = true
 			return r
 		})
@@ -311,7 +310,7 @@ func diffConfigs(d *duel) {
 			d.do(what, v, same(&kmsg.AlterConfigsRequest{Resources: []kmsg.AlterConfigsRequestResource{r}, ValidateOnly: check}))
 		}
 		alter("set", 2, "configs", false, "retention.ms", "7000")
-		d.described("after a set", "configs")
+		d.described("after a set")
 		alter("only a check", 2, "configs", true, "retention.ms", "8000")
 		alter("an unknown key", 2, "configs", false, "no.such.key", "1")
 		alter("an impossible value", 2, "configs", false, "retention.ms", "soon")
@@ -323,17 +322,17 @@ func diffConfigs(d *duel) {
 		alter("a key that is read at start", 4, "1", false, "node.id", "4")
 		alter("unknown kind", 99, "x", false, "a", "b")
 		alter("nothing", 2, "configs", false)
-		d.described("after nothing", "configs")
+		d.described("after nothing")
 		d.do("no resources", v, same(&kmsg.AlterConfigsRequest{}))
 	})
 	d.each(kmsg.IncrementalAlterConfigs, d.increments)
 }
 
-// described compares what both say of a topic's own settings.
-func (d *duel) described(what, topic string) {
+// described compares what both say of the settings of the topic "configs".
+func (d *duel) described(what string) {
 	d.settle()
 	d.do(what, d.last(kmsg.DescribeConfigs), same(&kmsg.DescribeConfigsRequest{Resources: []kmsg.DescribeConfigsRequestResource{
-		{ResourceType: 2, ResourceName: topic, ConfigNames: []string{"retention.ms", "cleanup.policy", "segment.bytes", "max.message.bytes"}},
+		{ResourceType: 2, ResourceName: "configs", ConfigNames: []string{"retention.ms", "cleanup.policy", "segment.bytes", "max.message.bytes"}},
 	}}))
 }
 
@@ -363,17 +362,17 @@ func (d *duel) increments(v int16) {
 	}
 	const set, remove, add, subtract = 0, 1, 2, 3
 	alter("set", 2, "configs", false, op{"retention.ms", set, "9000"}, op{"max.message.bytes", set, "2000"})
-	d.described("after a set", "configs")
+	d.described("after a set")
 	alter("add", 2, "configs", false, op{"cleanup.policy", add, "compact"})
-	d.described("after an add", "configs")
+	d.described("after an add")
 	alter("add again", 2, "configs", false, op{"cleanup.policy", add, "compact"})
 	alter("subtract", 2, "configs", false, op{"cleanup.policy", subtract, "delete"})
-	d.described("after a subtraction", "configs")
+	d.described("after a subtraction")
 	alter("subtract what is not there", 2, "configs", false, op{"cleanup.policy", subtract, "delete"})
 	alter("add to what is no list", 2, "configs", false, op{"retention.ms", add, "1"})
 	alter("only a check", 2, "configs", true, op{"retention.ms", set, "1"})
 	alter("delete", 2, "configs", false, op{"retention.ms", remove, "null"}, op{"max.message.bytes", remove, "null"})
-	d.described("after a deletion", "configs")
+	d.described("after a deletion")
 	alter("delete an unknown key", 2, "configs", false, op{"no.such.key", remove, "null"})
 	alter("an unknown key", 2, "configs", false, op{"no.such.key", set, "1"})
 	alter("an impossible value", 2, "configs", false, op{"retention.ms", set, "soon"})

@@ -45,7 +45,7 @@ func TestKill9UnderLoad(t *testing.T) {
 			value := fmt.Sprintf("%d:%d", key, next[key])
 			next[key]++
 			inFlight.Add(1)
-			producer.Produce(t.Context(), &kgo.Record{Key: []byte(strconv.Itoa(key)), Value: []byte(value)}, func(_ *kgo.Record, err error) {
+			producer.Produce(context.WithoutCancel(ctx), &kgo.Record{Key: []byte(strconv.Itoa(key)), Value: []byte(value)}, func(_ *kgo.Record, err error) {
 				inFlight.Add(-1)
 				if err != nil {
 					t.Errorf("produce %s: %v", value, err)

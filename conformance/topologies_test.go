@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/weirstream/weir/streams"
 	"github.com/weirstream/weir/streams/serde"
 )
