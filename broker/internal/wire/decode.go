@@ -18,8 +18,9 @@ const (
 
 // Decoder decodes the requests of one API key within a budget: it walks the bytes
 // before kmsg sees them and refuses counts, lengths and tagged fields that the
-// bytes cannot hold, bytes after the end, and requests that would take many times
-// their size in memory. It is safe for concurrent use.
+// bytes cannot hold, and requests that would take many times their size in memory.
+// Bytes after the end are ignored, as Kafka does: librdkafka 2.12 sends three of them
+// after a Metadata request for all topics. It is safe for concurrent use.
 type Decoder struct {
 	key, min int16
 	shapes   []lazyShape
@@ -44,9 +45,10 @@ func (d *Decoder) Decode(version int16, body []byte) (kmsg.Request, error) {
 	s := d.shape(version)
 	r := NewReader(body, s.flexible)
 	memory := s.shape.memory + s.shape.walk(&r)
-	if err := r.Done(); err != nil {
+	if err := r.Err(); err != nil {
 		return nil, err
 	}
+	body = body[:len(body)-r.Remaining()]
 	if limit := memoryFloor + memoryFactor*len(body); memory > limit {
 		return nil, fmt.Errorf("%w: its %d bytes would take %d bytes of memory", ErrMalformed, len(body), memory)
 	}
