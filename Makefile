@@ -21,6 +21,7 @@ race: ## the short tests under the race detector
 
 lint: ## golangci-lint with the repository's rules
 	golangci-lint run ./...
+	cd conformance && golangci-lint run ./...
 
 arch: ## hold the tree to the house rules
 	$(GO) test ./internal/arch
