@@ -58,7 +58,7 @@ func (n *Node) build(ctx context.Context) (*parts, error) {
 		}
 	}
 	dir, err := commitlog.OpenDir(n.env, n.settings.dir, commitlog.DirOptions{
-		ClusterID: n.settings.clusterID, NodeID: n.settings.nodeID, Logger: n.logger,
+		ClusterID: n.settings.clusterID, NodeID: n.settings.nodeID, Logger: n.logger, ReadAheadBytes: n.settings.readAhead,
 		RetentionCheck: n.settings.retentionCheck, CheckpointEvery: n.settings.flushCheckpoint, WatermarkEvery: n.settings.watermarkCheckpt,
 		Cleaner: n.settings.cleaner,
 	})

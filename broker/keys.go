@@ -77,6 +77,7 @@ func storageKeys() []config.Key {
 		{Name: "weir.durability", Type: config.String, Default: "fsync", OneOf: []string{"fsync", "pagecache"}, Dynamic: true, Doc: "fsync answers acks=all only when the record is on disk; pagecache is what Kafka does."},
 		{Name: "weir.internal.durability", Type: config.String, Default: "fsync", OneOf: []string{"fsync", "pagecache"}, Doc: "What weir.durability is for internal topics; pagecache loses groups' offsets and the outcome of transactions with the machine, and is for benchmarks."},
 		{Name: "weir.batch.validation", Type: config.String, Default: "shallow", OneOf: []string{"shallow", "deep"}, Dynamic: true, Doc: "deep walks every record of a produced batch; shallow checks its header and checksum."},
+		{Name: "weir.read.ahead.bytes", Type: config.Long, Default: "67108864", Min: new(int64(1)), Doc: "The most memory, in bytes, for what lies ahead of fetches of small ranges, 64 KiB of a partition; taken when it is first needed, and none where there is no room for one."},
 		{Name: "log.retention.check.interval.ms", Type: config.Long, Default: "300000", Min: new(int64(1)), Doc: "How often old segments are looked for; log.cleaner.backoff.ms in topics that are compacted too."},
 		{Name: "log.flush.offset.checkpoint.interval.ms", Type: config.Int, Default: "60000", Min: new(int64(0)), Doc: "How often recovery points are written."},
 		{Name: "replica.high.watermark.checkpoint.interval.ms", Type: config.Long, Default: "5000", Min: new(int64(1)), Doc: "How often high watermarks are written."},

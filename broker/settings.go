@@ -32,6 +32,7 @@ type settings struct {
 	fetchSessions    int
 	describeLimit    int32
 	producerExpiry   time.Duration
+	readAhead        int64
 	retentionCheck   time.Duration
 	flushCheckpoint  time.Duration
 	watermarkCheckpt time.Duration
@@ -95,6 +96,7 @@ func parseSettings(keys *config.Set, values map[string]string) (settings, error)
 		fetchSessions:    int(r.int("max.incremental.fetch.session.cache.slots")),
 		describeLimit:    int32(r.int("max.request.partition.size.limit")),
 		producerExpiry:   r.millis("producer.id.expiration.ms"),
+		readAhead:        r.int("weir.read.ahead.bytes"),
 		retentionCheck:   r.millis("log.retention.check.interval.ms"),
 		flushCheckpoint:  r.millis("log.flush.offset.checkpoint.interval.ms"),
 		watermarkCheckpt: r.millis("replica.high.watermark.checkpoint.interval.ms"),

@@ -32,6 +32,9 @@ type DirOptions struct {
 	Logger    *slog.Logger
 	// MaxOpenFiles bounds the files held open, but for those in use; 2,048.
 	MaxOpenFiles int
+	// ReadAheadBytes bounds the memory for what lies ahead of readers of small ranges, in windows of
+	// 64 KiB, each made when it is first needed and kept; 64 MiB.
+	ReadAheadBytes int64
 	// RetentionCheck, CheckpointEvery and WatermarkEvery are how often Run looks for segments to
 	// delete (5 min), writes recovery points (60 s) and high watermarks (5 s).
 	RetentionCheck, CheckpointEvery, WatermarkEvery time.Duration
@@ -106,7 +109,7 @@ func OpenDir(e env.Env, path string, o DirOptions) (*Dir, error) {
 		d.logger = slog.New(slog.DiscardHandler)
 	}
 	d.SetCleaner(o.Cleaner)
-	d.files = segment.NewPool(e.FS, d.options.MaxOpenFiles)
+	d.files = segment.NewPool(e.FS, d.options.MaxOpenFiles, d.options.ReadAheadBytes)
 	m, err := readMeta(e.FS, path)
 	fresh := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !fresh {
@@ -139,6 +142,7 @@ func OpenDir(e env.Env, path string, o DirOptions) (*Dir, error) {
 
 func (o DirOptions) withDefaults() DirOptions {
 	fill(&o.MaxOpenFiles, 2048)
+	fill(&o.ReadAheadBytes, 64<<20)
 	for field, value := range map[*time.Duration]time.Duration{
 		&o.RetentionCheck: 5 * time.Minute, &o.CheckpointEvery: time.Minute, &o.WatermarkEvery: 5 * time.Second,
 	} {

@@ -3,7 +3,6 @@ package commitlog
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math"
 
@@ -23,7 +22,8 @@ func (l *Log) Read(from, upTo int64, maxBytes int, minOne bool) (Range, error) {
 }
 
 // ReadInto is Read with memory for the batches: a range that fits into it is copied to its beginning,
-// mostly by the one read that finds the batches too.
+// mostly by the one read that finds the batches too, or is one that was read ahead (Range.Lent tells),
+// when less than half of a window is wanted where a reader has stopped.
 func (l *Log) ReadInto(into []byte, from, upTo int64, maxBytes int, minOne bool) (Range, error) {
 	if err := l.usable(); err != nil {
 		return Range{}, err
@@ -92,12 +92,7 @@ func (l *Log) readSegment(s *segmentFile, q *reading) (r Range, found bool, err 
 	if err := s.Ready(interval); err != nil {
 		return r, false, err
 	}
-	h, err := s.Log.Acquire(false)
-	if err != nil {
-		return r, false, err
-	}
-	defer s.Log.Release()
-	sc := s.Headers(h)
+	sc := s.Headers(nil)
 	defer sc.Close()
 	sc.Lend(q.into, q.maxBytes)
 	p, ok, err := s.FindOffset(sc, q.from, size, interval)
@@ -176,22 +171,17 @@ func (l *Log) searchTime(s *segmentFile, ts, upTo int64) (found TimeOffset, ok b
 	if newest, _ := s.Largest(); newest < ts {
 		return found, false, nil
 	}
-	h, err := s.Log.Acquire(false)
-	if err != nil {
-		return found, false, err
-	}
-	defer s.Log.Release()
 	start, err := s.BeforeTime(ts)
 	if err != nil {
 		return found, false, err
 	}
-	sc := s.Headers(h)
+	sc := s.Headers(nil)
 	defer sc.Close()
 	p, ok, err := s.FindOffset(sc, max(start, l.start.Load()), size, interval)
 	for ok && err == nil && p.Base < upTo {
 		if p.MaxTime >= ts {
 			start := l.start.Load()
-			found, ok, err = l.searchBatch(h, p, func(r record.Record) bool { return r.Timestamp >= ts && r.Offset >= start && r.Offset < upTo })
+			found, ok, err = l.searchBatch(sc, p, func(r record.Record) bool { return r.Timestamp >= ts && r.Offset >= start && r.Offset < upTo })
 			if ok || err != nil {
 				return found, ok, err
 			}
@@ -202,9 +192,9 @@ func (l *Log) searchTime(s *segmentFile, ts, upTo int64) (found TimeOffset, ok b
 }
 
 // searchBatch returns the first record of a batch for which want holds.
-func (l *Log) searchBatch(h io.ReaderAt, p segment.Place, want func(record.Record) bool) (found TimeOffset, ok bool, err error) {
+func (l *Log) searchBatch(sc *segment.Scanner, p segment.Place, want func(record.Record) bool) (found TimeOffset, ok bool, err error) {
 	buf := make([]byte, p.Size)
-	if err := segment.ReadFull(h, buf, p.Pos); err != nil {
+	if err := sc.ReadFull(buf, p.Pos); err != nil {
 		return found, false, err
 	}
 	b := record.Batch(buf)
@@ -255,12 +245,7 @@ func (l *Log) maxTimestamp(segs []*segmentFile) (found TimeOffset, ok bool, err 
 	if in == nil {
 		return found, false, nil
 	}
-	h, err := in.Log.Acquire(false)
-	if err != nil {
-		return found, false, err
-	}
-	defer in.Log.Release()
-	sc := in.Headers(h)
+	sc := in.Headers(nil)
 	defer sc.Close()
 	p, ok, err := in.FindOffset(sc, at, in.Size(), interval)
 	if err == nil && !ok {
@@ -270,7 +255,7 @@ func (l *Log) maxTimestamp(segs []*segmentFile) (found TimeOffset, ok bool, err 
 	if err != nil || !ok {
 		return found, false, err
 	}
-	return l.searchBatch(h, p, func(r record.Record) bool { return r.Timestamp == newest })
+	return l.searchBatch(sc, p, func(r record.Record) bool { return r.Timestamp == newest })
 }
 
 // awaitAppend waits for the end of an append that is under way.

@@ -179,9 +179,10 @@ func (f *fetch) readAll(n *finder) (bytes int) {
 		}
 		if part.Len() > 0 {
 			p.Fetched(part.Len())
-			if part.result.Range.InMemory() {
+			switch r := &part.result.Range; {
+			case r.Lent():
 				a.space = a.space[part.Len():]
-			} else {
+			case !r.InMemory():
 				files++
 			}
 		}

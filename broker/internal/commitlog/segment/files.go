@@ -10,7 +10,7 @@ import (
 	"github.com/weirstream/weir/internal/env"
 )
 
-// Pool bounds how many files are open. A file is opened when it is acquired and stays open
+// Pool bounds how many files are open, and how much of them is read ahead. A file is opened when it is acquired and stays open
 // while anyone holds it; of those that nobody holds, the least recently used are closed.
 type Pool struct {
 	fs    env.FS
@@ -21,11 +21,14 @@ type Pool struct {
 	holds sync.Pool // of *[heldMost]byte
 	held  atomic.Int32
 	idle  File // head of a ring: oldest next, newest prev
+
+	windows windows
 }
 
-// NewPool returns a pool that holds at most limit files open, but for those in use.
-func NewPool(fsys env.FS, limit int) *Pool {
-	p := &Pool{fs: fsys, max: limit}
+// NewPool returns a pool that holds at most limit files open, but for those in use, and takes at most so
+// many bytes of memory to read ahead.
+func NewPool(fsys env.FS, limit int, ahead int64) *Pool {
+	p := &Pool{fs: fsys, max: limit, windows: windows{most: int(ahead / windowSize)}}
 	p.idle.prev, p.idle.next = &p.idle, &p.idle
 	return p
 }

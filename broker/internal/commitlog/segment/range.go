@@ -10,20 +10,24 @@ import (
 
 // Range is a run of whole batches in one segment's file, or a copy of them in memory. Until Release
 // the file stays open and readable, even if the log is deleted meanwhile. The zero Range is empty and
-// needs no Release, nor does one in memory.
+// needs no Release, nor does one in the memory that was lent.
 type Range struct {
 	file   *File
 	handle env.File
 	pos    int64
 	n      int
-	held   []byte // instead of the file
+	held   []byte  // instead of the file
+	window *window // that holds them; nil for memory that was lent
 }
 
 // Len is the length in bytes.
 func (r Range) Len() int { return r.n }
 
-// InMemory tells whether the batches were copied into the memory that was lent.
+// InMemory tells whether the batches need no file.
 func (r Range) InMemory() bool { return r.held != nil }
+
+// Lent tells whether the batches were copied into the memory that was lent.
+func (r Range) Lent() bool { return r.held != nil && r.window == nil }
 
 // ReadAt reads as io.ReaderAt says, off counting from the beginning of the range.
 func (r Range) ReadAt(p []byte, off int64) (int, error) {
@@ -66,11 +70,17 @@ func (r Range) Release() {
 	if r.file != nil {
 		r.file.Release()
 	}
+	if r.window != nil {
+		r.window.release()
+	}
 }
 
-// Range returns the n bytes from pos on: in the memory lent to the scanner where they fit, else in the
-// file.
+// Range returns the n bytes from pos on: as they were read ahead, in the memory lent to the scanner where
+// they fit, or in the file.
 func (s *Segment) Range(sc *Scanner, pos int64, n int) (Range, error) {
+	if held := sc.windowBytes(pos, n); held != nil {
+		return Range{n: n, held: held, window: sc.window}, nil
+	}
 	held, err := sc.lentBytes(pos, n)
 	if err != nil {
 		return Range{}, err

@@ -70,7 +70,7 @@ func (s *Segment) fromReached(sc *Scanner, offset, limit int64) (p Place, ok boo
 		return p, false
 	}
 	sc.first(nearChunk)
-	sc.ahead(pos, limit)
+	sc.ahead(s, pos, limit)
 	p, ok, err := s.Find(sc, pos, limit, func(record.Batch) bool { return true })
 	return p, ok && err == nil && p.Base == offset
 }

@@ -20,8 +20,10 @@ const (
 // what Next returns is valid until the following call.
 type Scanner struct {
 	pool  *Pool
-	src   io.ReaderAt
-	pos   int64 // of the batch that Next returns
+	file  *File
+	src   io.ReaderAt // nil until the file is opened
+	open  bool        // the scanner did that
+	pos   int64       // of the batch that Next returns
 	end   int64
 	chunk int
 	whole bool   // Next returns whole batches, else only their headers
@@ -30,14 +32,15 @@ type Scanner struct {
 	at    int64  // file position of buf[0]
 	cuts  uint32 // of the segment when the scanner was made
 
-	lent   []byte // the caller's memory
-	wanted int64  // how much of the file the caller wants in it
-	lentAt int64  // file position of lent[0]
-	filled int    // how much of lent holds bytes of the file
+	lent   []byte  // the caller's memory
+	wanted int64   // how much of the file the caller wants in it
+	lentAt int64   // file position of lent[0]
+	filled int     // how much of lent holds bytes of the file
+	window *window // holds what was read ahead, or nil
 }
 
-func (s *Scanner) reset(src io.ReaderAt, whole bool) {
-	s.src, s.whole, s.at = src, whole, 0
+func (s *Scanner) reset(src io.ReaderAt, file *File, whole bool) {
+	s.src, s.file, s.whole, s.at = src, file, whole, 0
 	s.buf, s.lent, s.filled = nil, nil, 0
 	s.chunk = headerChunk
 	if whole {
@@ -55,18 +58,52 @@ func (s *Scanner) first(n int64) { s.chunk = int(min(max(n, nearChunk), headerCh
 // it can, for Range to return them.
 func (s *Scanner) Lend(p []byte, n int) { s.lent, s.wanted = p, int64(n) }
 
-// ahead reads what may be wanted from pos on, if that has room in the memory lent.
-func (s *Scanner) ahead(pos, limit int64) {
-	n := min(s.wanted, limit-pos)
-	if n > int64(len(s.lent)) || n < record.HeaderSize || ReadFull(s.src, s.lent[:n], pos) != nil {
-		return // if the file cannot be read, Next will tell
+// ahead reads what may be wanted of a segment from pos on, if that has room in the memory lent.
+func (s *Scanner) ahead(g *Segment, pos, limit int64) {
+	n := int(min(s.wanted, limit-pos))
+	if n > len(s.lent) || n < record.HeaderSize {
+		return
 	}
-	s.lentAt, s.filled = pos, int(n)
+	if s.window = g.within(pos, n); s.window == nil {
+		s.window = g.readAhead(s, pos, n)
+	}
+	if s.window != nil {
+		s.buf, s.at = s.window.bytes, s.window.at
+		return
+	}
+	if s.ReadFull(s.lent[:n], pos) != nil {
+		return // Next will tell
+	}
+	s.lentAt, s.filled = pos, n
 	s.buf, s.at = s.lent[:n], pos
+}
+
+// ReadFull reads all of p from the file at a position.
+func (s *Scanner) ReadFull(p []byte, off int64) error {
+	if s.src == nil {
+		h, err := s.file.Acquire(false)
+		if err != nil {
+			return err
+		}
+		s.src, s.open = h, true
+	}
+	return ReadFull(s.src, p, off)
 }
 
 // has tells whether what was read last reaches up to a position.
 func (s *Scanner) has(pos int64) bool { return s.at+int64(len(s.buf)) >= pos }
+
+// windowBytes returns n bytes from pos on as they were read ahead, and holds the window once more, or nil.
+func (s *Scanner) windowBytes(pos int64, n int) []byte {
+	if s.window == nil {
+		return nil
+	}
+	p := s.window.from(pos, n)
+	if p != nil {
+		s.window.refs.Add(1)
+	}
+	return p
+}
 
 // lentBytes returns n bytes from pos on in the memory lent, or nil where that has no room for them.
 func (s *Scanner) lentBytes(pos int64, n int) ([]byte, error) {
@@ -77,12 +114,18 @@ func (s *Scanner) lentBytes(pos int64, n int) ([]byte, error) {
 	if pos == s.lentAt && n <= s.filled {
 		return p, nil
 	}
-	return p, ReadFull(s.src, p, pos)
+	return p, s.ReadFull(p, pos)
 }
 
 // Close gives the scanner back.
 func (s *Scanner) Close() {
-	s.src, s.buf, s.lent = nil, nil, nil
+	if s.open {
+		s.file.Release()
+	}
+	if s.window != nil {
+		s.window.release()
+	}
+	s.src, s.file, s.open, s.buf, s.lent, s.window = nil, nil, false, nil, nil, nil
 	s.pool.scans.Put(s)
 }
 
@@ -130,7 +173,7 @@ func (s *Scanner) bytes(n int) ([]byte, error) {
 		s.own = make([]byte, want)
 	}
 	s.buf, s.at = s.own[:want], s.pos
-	if err := ReadFull(s.src, s.buf, s.pos); err != nil {
+	if err := s.ReadFull(s.buf, s.pos); err != nil {
 		s.buf = nil
 		return nil, err
 	}

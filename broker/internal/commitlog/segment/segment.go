@@ -30,6 +30,7 @@ type Segment struct {
 	size atomic.Int64
 
 	reached reached
+	window  atomic.Pointer[window] // what readers will ask for next; nil for nothing
 
 	load   sync.Mutex // held while indexes are loaded or rebuilt
 	loaded atomic.Bool
@@ -75,7 +76,7 @@ func (s *Segment) Size() int64 { return s.size.Load() }
 // SetSize sets the length: of a file that was found, or that is cut.
 func (s *Segment) SetSize(size int64) {
 	s.size.Store(size)
-	s.reached.forget()
+	s.forget()
 }
 
 // Publish shows readers what was appended, up to an offset and a size.
@@ -153,18 +154,20 @@ func (s *Segment) Seal() error {
 
 // Retire closes the segment's files as soon as nobody holds them.
 func (s *Segment) Retire() {
+	s.forget()
 	for _, f := range []*File{s.Log, s.offsets.file, s.times.file} {
 		f.Retire()
 	}
 }
 
-// Scan starts a scanner on the segment's file, to be closed.
+// Scan starts a scanner on the segment's file, to be closed. Without a handle it opens the file when it
+// has to read from it.
 func (s *Segment) Scan(h io.ReaderAt, from, end int64, whole bool) *Scanner {
 	sc, ok := s.Log.pool.scans.Get().(*Scanner)
 	if !ok {
 		sc = &Scanner{pool: s.Log.pool}
 	}
-	sc.reset(h, whole)
+	sc.reset(h, s.Log, whole)
 	sc.cuts = s.reached.cuts.Load()
 	sc.seek(from, end)
 	return sc

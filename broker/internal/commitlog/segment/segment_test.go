@@ -12,7 +12,7 @@ import (
 )
 
 func TestThePoolClosesTheLeastRecentlyUsed(t *testing.T) {
-	p := NewPool(env.NewMemFS(), 3)
+	p := NewPool(env.NewMemFS(), 3, 0)
 	files := make([]*File, 6)
 	for i := range files {
 		files[i] = p.File(fmt.Sprint("/f", i))
@@ -49,7 +49,15 @@ func TestThePoolClosesTheLeastRecentlyUsed(t *testing.T) {
 // index entries that are in memory.
 func filled(t *testing.T, n, interval int) *Segment {
 	t.Helper()
-	s := New(NewPool(env.NewMemFS(), 10), "/", 5)
+	return filledIn(t, NewPool(env.NewMemFS(), 10, 2*windowSize), "/", n, interval)
+}
+
+func filledIn(t *testing.T, pool *Pool, dir string, n, interval int) *Segment {
+	t.Helper()
+	if err := pool.fs.MkdirAll(dir, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	s := New(pool, dir, 5)
 	h, err := s.Log.Acquire(true)
 	if err != nil {
 		t.Fatal(err)
