@@ -42,6 +42,21 @@ func (l *Log) ReadInto(into []byte, from, upTo int64, maxBytes int, minOne bool)
 	return r, err
 }
 
+// Touched is how many logs are touched at a time at most.
+const Touched = segment.Touched
+
+// Touch brings what ReadInto looks at first, for an offset of each log, into the processor's caches. Of
+// many logs little is there, and what is waited for one after the other in reading is here waited for at once.
+func Touch(logs []*Log, from []int64) {
+	var newest [Touched]*segment.Segment
+	for i, l := range logs {
+		if l.usable() == nil {
+			newest[i] = l.active().Segment
+		}
+	}
+	segment.Touch(newest[:len(logs)], from)
+}
+
 // onSegments calls f with the log's segments, and again if they were compacted or deleted from
 // under it.
 func (l *Log) onSegments(f func(segs []*segmentFile) error) error {

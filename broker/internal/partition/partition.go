@@ -91,21 +91,22 @@ type Faults struct {
 
 // Partition is one partition of a topic. All methods are safe for concurrent use.
 type Partition struct {
+	// What a read looks at lies together.
+	log   *commitlog.Log
+	role  atomic.Uint64 // see packRole
+	hw    atomic.Int64
+	lso   atomic.Int64
+	id    [16]byte
+	meter Meter
+
 	topic   string
 	index   int32
-	id      [16]byte
-	log     *commitlog.Log
 	env     env.Env
 	logger  *slog.Logger
 	coders  *record.Coders
-	meter   Meter
 	faults  Faults
 	scratch sync.Pool // *[]byte, bodies of compressed batches
 	config  atomic.Pointer[Config]
-
-	role atomic.Uint64 // see packRole
-	hw   atomic.Int64
-	lso  atomic.Int64
 
 	mu        sync.Mutex // orders appends; guards what follows and the producers
 	producers *producer.State

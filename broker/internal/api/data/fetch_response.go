@@ -35,7 +35,8 @@ type fetchAnswer struct {
 // fetched is what was read of one partition, and the body of its records.
 type fetched struct {
 	fetch  *fetch
-	topic  int // of topics
+	topic  int                  // of topics
+	from   *partition.Partition // nil where there is none
 	result partition.ReadResult
 	err    error
 	code   int16
@@ -157,15 +158,11 @@ func (f *fetch) readAll(n *finder) (bytes int) {
 	a.tell = slices.Grow(a.tell[:0], count)[:count]
 	left, files := min(f.request.maxBytes, f.deps.FetchMaxBytes), 0
 	for i := range a.parts {
-		part := &a.parts[i]
-		p, err := n.find(&f.within.Partitions[i].Key)
-		if n.turn > len(a.topics) {
-			a.topics = append(a.topics, n.topic)
+		if i%partition.Touched == 0 {
+			f.findSome(n, i, min(i+partition.Touched, count))
 		}
-		*part = fetched{fetch: f, topic: len(a.topics) - 1}
-		if err != nil {
-			part.fail(err)
-		} else {
+		part := &a.parts[i]
+		if part.from != nil {
 			r := f.readRequest(i)
 			r.MinOne = bytes == 0
 			r.MaxBytes = max(0, min(r.MaxBytes, left-bytes))
@@ -175,10 +172,10 @@ func (f *fetch) readAll(n *finder) (bytes int) {
 			if r.MaxBytes > 0 {
 				r.Into = a.room(f.memory, r.MaxBytes, min(left-bytes, (count-i)*smallRange))
 			}
-			part.read(p, r)
+			part.read(r)
 		}
 		if part.Len() > 0 {
-			p.Fetched(part.Len())
+			part.from.Fetched(part.Len())
 			switch r := &part.result.Range; {
 			case r.Lent():
 				a.space = a.space[part.Len():]
@@ -194,9 +191,35 @@ func (f *fetch) readAll(n *finder) (bytes int) {
 	return bytes
 }
 
-// read reads one partition.
-func (a *fetched) read(p *partition.Partition, r partition.ReadRequest) {
-	res, err := p.Read(r)
+// findSome finds some of the partitions, and touches them for the reading that follows.
+func (f *fetch) findSome(n *finder, first, end int) {
+	a := &f.answer
+	var found [partition.Touched]*partition.Partition
+	var offsets [partition.Touched]int64
+	count := 0
+	for i := first; i < end; i++ {
+		asked := &f.within.Partitions[i]
+		p, err := n.find(&asked.Key)
+		if n.turn > len(a.topics) {
+			a.topics = append(a.topics, n.topic)
+		}
+		part := &a.parts[i]
+		*part = fetched{fetch: f, topic: len(a.topics) - 1, from: p}
+		if err != nil {
+			part.fail(err)
+			continue
+		}
+		found[count], offsets[count] = p, asked.Offset
+		count++
+	}
+	if count > 1 {
+		partition.Touch(found[:count], offsets[:count])
+	}
+}
+
+// read reads the partition.
+func (a *fetched) read(r partition.ReadRequest) {
+	res, err := a.from.Read(r)
 	if err == nil && a.fetch.request.version < zstdFetch && res.Range.Len() > 0 {
 		if err = refuseZstd(res.Range); err != nil {
 			res.Range.Release()

@@ -55,6 +55,16 @@ func (s *Segment) Reached(sc *Scanner, offset, pos int64) {
 	}
 }
 
+// hinted is where the batch that begins with an offset is said to begin, 0 without a hint.
+func (s *Segment) hinted(offset int64) (pos int64) {
+	behind := offset - s.Base
+	if behind <= 0 || behind > math.MaxUint32 {
+		return 0
+	}
+	_, hint := s.reached.cell(uint32(behind))
+	return int64(hint & math.MaxUint32)
+}
+
 // fromReached is FindOffset by the hints alone.
 func (s *Segment) fromReached(sc *Scanner, offset, limit int64) (p Place, ok bool) {
 	behind := offset - s.Base

@@ -3,6 +3,8 @@ package segment
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/weirstream/weir/broker/internal/record"
 )
 
 const (
@@ -22,6 +24,8 @@ type windows struct {
 	free   []*window
 	oldest int // of all, whose turn it is to make room
 	asked  int // for room that there is not
+
+	touched atomic.Uint32 // means nothing, and keeps Touch from being compiled to nothing
 }
 
 // window is a run of bytes of a segment's file. It may be filled again only after its segment and all
@@ -154,5 +158,44 @@ func (s *Segment) forget() {
 func (s *Segment) dropWindow() {
 	if w := s.window.Swap(nil); w != nil {
 		w.release()
+	}
+}
+
+// Touched is how many segments are touched at a time at most.
+const Touched = 32
+
+// Touch brings what there is to reading small ranges, from an offset of each segment on, into the
+// processor's caches; a segment may be nil. Each step reads a little of all, so that the processor waits
+// for many at a time, where in reading one after the other it would wait for each.
+func Touch(segs []*Segment, from []int64) {
+	var windows [Touched]*window
+	var at [Touched]int64
+	for i, s := range segs {
+		if s != nil {
+			windows[i], at[i] = s.window.Load(), s.hinted(from[i])
+		}
+	}
+	sum := uint32(0)
+	for i, s := range segs {
+		if w := windows[i]; w != nil {
+			sum += uint32(w.refs.Load()) + uint32(s.Log.pool.max)
+		}
+	}
+	for i, s := range segs {
+		if windows[i] != nil {
+			windows[i] = s.within(at[i], record.HeaderSize)
+		}
+	}
+	for i, w := range windows {
+		if w != nil {
+			head := w.from(at[i], record.HeaderSize)
+			sum += uint32(head[0]) + uint32(head[record.HeaderSize-1])
+		}
+	}
+	for _, w := range windows {
+		if w != nil {
+			w.pool.touched.Store(sum)
+			w.release()
+		}
 	}
 }

@@ -60,6 +60,7 @@ func TestReadersFindWhatWasReadAhead(t *testing.T) {
 	var got []byte
 	ranges, ahead := 0, 0
 	for offset := int64(5); offset < s.Next(); ranges++ {
+		Touch([]*Segment{nil, s}, []int64{0, offset})
 		var r Range
 		r, offset = next(t, s, offset)
 		if r.InMemory() && !r.Lent() {
@@ -154,6 +155,7 @@ func TestWindowsPassFromReaderToReader(t *testing.T) {
 			g.Go(func() {
 				for range 5 {
 					for offset := int64(5); offset < s.Next(); {
+						Touch([]*Segment{s}, []int64{offset})
 						r, after := next(t, s, offset)
 						for data := contents(t, r); len(data) > 0; {
 							b, rest, err := record.Split(data)
