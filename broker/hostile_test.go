@@ -159,6 +159,7 @@ func TestHostileFrames(t *testing.T) {
 		{"compact array of 2^32-1", framed(head(3, 9, true), uvarintMax)},
 		{"negative array that is not null", framed(head(3, 1, false), be32(-5))},
 		{"overlong varint", framed(head(3, 9, true), bytes.Repeat([]byte{0xff}, 11))},
+		{"bytes after the end", framed(head(3, 1, false), be32(0), []byte("more"))},
 		{"body missing", framed(head(19, 2, false))},
 		{"2^32-1 tags", framed(head(60, 0, false), []byte{0}, []byte{0}, uvarintMax)},
 		{"a tag twice", framed(head(60, 0, true), []byte{0, 2, 5, 0, 5, 0})},
@@ -178,27 +179,6 @@ func TestHostileFrames(t *testing.T) {
 		})
 	}
 	a.unharmed(8 << 20)
-}
-
-// TestBytesAfterARequestAreIgnored: librdkafka 2.12 sends some when it asks for all topics.
-func TestBytesAfterARequestAreIgnored(t *testing.T) {
-	r := startRaw(t, nil)
-	r.create("t", 1)
-	produce := produceTo("t", 0, 11, plain("x"))
-	metadata := kmsg.NewPtrMetadataRequest()
-	metadata.Version = 13
-	versions := kmsg.NewPtrApiVersionsRequest()
-	versions.Version = 3
-	for _, req := range []kmsg.Request{metadata, versions, produce, fetchOf("t", 12, 0, math.MaxInt32)} {
-		r.next++
-		frame := append(r.format.AppendRequest(nil, req, r.next), 0, 0, 0)
-		binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
-		r.write(frame)
-		resp := r.receive(req, r.next)
-		if p, ok := resp.(*kmsg.ProduceResponse); ok && p.Topics[0].Partitions[0].ErrorCode != 0 {
-			t.Errorf("produce: %+v", p)
-		}
-	}
 }
 
 // TestHostileRequests: well-formed frames with contents that are not; each row names the answer.

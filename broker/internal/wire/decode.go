@@ -18,9 +18,8 @@ const (
 
 // Decoder decodes the requests of one API key within a budget: it walks the bytes
 // before kmsg sees them and refuses counts, lengths and tagged fields that the
-// bytes cannot hold, and requests that would take many times their size in memory.
-// Bytes after the end are ignored, as Kafka does: librdkafka 2.12 sends three of them
-// after a Metadata request for all topics. It is safe for concurrent use.
+// bytes cannot hold, bytes after the end, and requests that would take many times
+// their size in memory. It is safe for concurrent use.
 type Decoder struct {
 	key, min int16
 	shapes   []lazyShape
@@ -45,10 +44,11 @@ func (d *Decoder) Decode(version int16, body []byte) (kmsg.Request, error) {
 	s := d.shape(version)
 	r := NewReader(body, s.flexible)
 	memory := s.shape.memory + s.shape.walk(&r)
-	if err := r.Err(); err != nil {
+	if spare := r.Remaining(); spare <= d.spare(s) && r.Ok() {
+		body = body[:len(body)-spare]
+	} else if err := r.Done(); err != nil {
 		return nil, err
 	}
-	body = body[:len(body)-r.Remaining()]
 	if limit := memoryFloor + memoryFactor*len(body); memory > limit {
 		return nil, fmt.Errorf("%w: its %d bytes would take %d bytes of memory", ErrMalformed, len(body), memory)
 	}
@@ -60,6 +60,15 @@ func (d *Decoder) Decode(version int16, body []byte) (kmsg.Request, error) {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return req, nil
+}
+
+// spare is how many bytes may follow a request. librdkafka 2.12 keeps four for the number of topics of
+// a flexible Metadata request and fills one where it asks for all of them.
+func (d *Decoder) spare(s *lazyShape) int {
+	if d.key == int16(kmsg.Metadata) && s.flexible {
+		return 3
+	}
+	return 0
 }
 
 func (d *Decoder) shape(version int16) *lazyShape {

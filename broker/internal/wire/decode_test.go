@@ -90,20 +90,15 @@ func TestARequestOfManyTinyElementsIsRefused(t *testing.T) {
 	}
 }
 
-func TestBytesAfterARequestAreIgnored(t *testing.T) {
-	all := kmsg.NewPtrMetadataRequest() // as librdkafka 2.12 asks for all topics
-	all.Version = 13
-	body := append(all.AppendTo(nil), 0, 0, 0)
-	req, err := NewDecoder(all.Key(), 0, 13).Decode(13, body)
-	if err != nil || req.(*kmsg.MetadataRequest).Topics != nil {
+// TestAMetadataRequestOfLibrdkafka for all topics, byte by byte as its version 2.12 sends it.
+func TestAMetadataRequestOfLibrdkafka(t *testing.T) {
+	sent := []byte{0, 0, 0, 0, 1, 0, 0}
+	req, err := NewDecoder(int16(kmsg.Metadata), 0, 13).Decode(13, sent)
+	if m, ok := req.(*kmsg.MetadataRequest); err != nil || !ok || m.Topics != nil {
 		t.Errorf("%+v, %v", req, err)
 	}
-	commit := kmsg.NewPtrOffsetCommitRequest()
-	commit.Version = 9
-	commit.Topics = make([]kmsg.OffsetCommitRequestTopic, 200_000)
-	body = append(commit.AppendTo(nil), make([]byte, 10<<20)...)
-	if _, err := NewDecoder(commit.Key(), 0, 9).Decode(9, body); !errors.Is(err, ErrMalformed) {
-		t.Errorf("they pay for the memory of a request: %v", err)
+	if _, err := NewDecoder(int16(kmsg.Metadata), 0, 13).Decode(13, append(sent, 0)); !errors.Is(err, ErrMalformed) {
+		t.Errorf("with a byte more: %v", err)
 	}
 }
 
@@ -133,10 +128,11 @@ func TestViolationsAreNamed(t *testing.T) {
 		"repeated tag":        {flexible(2, 1, 0, 1, 0), func(r *Reader) { r.Tags(nil) }, "repeated"},
 		"unsorted tags":       {flexible(2, 5, 0, 1, 0), func(r *Reader) { r.Tags(nil) }, "repeated"},
 		"cut tag":             {flexible(1, 5, 9), func(r *Reader) { r.Tags(nil) }, "ends too early"},
+		"bytes after":         {plain(1, 2), func(r *Reader) { r.Int8() }, "after its end"},
 		"what a caller found": {plain(1), func(r *Reader) { r.Fail("odd") }, "odd"},
 	} {
 		c.read(&c.r)
-		if err := c.r.Err(); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), c.want) {
+		if err := c.r.Done(); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want one about %q", name, err, c.want)
 		}
 	}

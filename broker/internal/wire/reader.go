@@ -14,7 +14,7 @@ const maxTags = 64
 
 // Reader reads the primitive types of the protocol from a byte slice that it never
 // leaves and never copies. The first violation sticks: from then on every method
-// returns zero values, and Err tells. The zero value reads nothing.
+// returns zero values, and Done tells. The zero value reads nothing.
 type Reader struct {
 	src      []byte
 	flexible bool
@@ -36,6 +36,14 @@ func (r *Reader) Fail(what string) {
 		r.wrong = what
 	}
 	r.src = nil
+}
+
+// Done returns an error that wraps ErrMalformed when something was violated or bytes are left.
+func (r *Reader) Done() error {
+	if r.wrong == "" && len(r.src) > 0 {
+		return fmt.Errorf("%w: %d bytes after its end", ErrMalformed, len(r.src))
+	}
+	return r.Err()
 }
 
 // Err returns an error that wraps ErrMalformed when something was violated.

@@ -57,7 +57,7 @@ func readSoftware(body []byte) (name, version string, err error) {
 	r := wire.NewReader(body, true)
 	name, version = string(r.String()), string(r.String())
 	r.Tags(nil)
-	return name, version, r.Err()
+	return name, version, r.Done()
 }
 
 // ranges lists the versions of the routes in the order of their keys.

@@ -228,7 +228,7 @@ func (q *fetchRequest) read(version int16, body []byte, img *metadata.Image) err
 			q.replica = state.Int32()
 		}
 	})
-	return r.Err()
+	return r.Done()
 }
 
 func (q *fetchRequest) readTopics(r *wire.Reader, img *metadata.Image) {

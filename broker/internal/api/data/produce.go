@@ -126,7 +126,7 @@ func (o *produce) read(body []byte) error {
 		}
 	}
 	r.Tags(nil)
-	return r.Err()
+	return r.Done()
 }
 
 func (o *produce) flexible() bool { return o.version >= 9 }
