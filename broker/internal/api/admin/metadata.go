@@ -13,8 +13,8 @@ import (
 // Metadata answers key 3, versions 0 to 13: the brokers of the session's listener
 // and topics by name, by id (v12, KIP-516) or all. v4 says whether unknown topics
 // are created, before it they are; a topic created so is answered at once with its
-// leader, where Kafka says UNKNOWN_TOPIC_OR_PARTITION first. v8 has authorized
-// operations (KIP-430).
+// leader, where Kafka says UNKNOWN_TOPIC_OR_PARTITION first: then clients come again
+// after 0.1 to 1 s, and kafka-go's Writer fails. v8 has authorized operations (KIP-430).
 func Metadata(d Deps) route.Route {
 	return route.New(0, 13, func(ctx context.Context, s *route.Session, req *kmsg.MetadataRequest, resp *kmsg.MetadataResponse) *route.Pending {
 		a := metadataAnswer{d: &d, s: s, req: req, resp: resp}
