@@ -10,8 +10,9 @@ import (
 	"github.com/weirstream/weir/internal/env"
 )
 
-// Pool bounds how many files are open, and how much of them is read ahead. A file is opened when it is acquired and stays open
-// while anyone holds it; of those that nobody holds, the least recently used are closed.
+// Pool bounds how many files are open, and how much of them is kept in memory: to be written together,
+// and read ahead. A file is opened when it is acquired and stays open while anyone holds it; of those
+// that nobody holds, the least recently used are closed.
 type Pool struct {
 	fs    env.FS
 	max   int
