@@ -146,10 +146,18 @@ func TestProduceWaitsForTheDiskAndKeepsItsPlace(t *testing.T) {
 		second := kmsg.NewProduceRequestTopicPartition()
 		second.Partition, second.Records = 1, batch(4, 10)
 		req.Topics[0].Partitions = append(req.Topics[0].Partitions, second)
+		disk := make(chan struct{})
+		r.env.FS.(*env.MemFS).OnOp(func(op env.Op) error {
+			if op.Kind == env.OpSync {
+				<-disk
+			}
+			return nil
+		})
 		c := r.start(req)
 		if c.pending == nil {
 			r.Fatal("acks=all did not wait for the sync")
 		}
+		close(disk)
 		got := answer[*kmsg.ProduceResponse](r, c)
 		for i, p := range got.Topics[0].Partitions {
 			if p.ErrorCode != 0 || p.BaseOffset != 0 || p.Partition != int32(i) {
