@@ -306,7 +306,8 @@ func (l *Log) scheduleSync(c *Config) {
 	}
 }
 
-// mustRoll tells whether the batches, behind size bytes of the segment, have to go to a new one. The caller holds mu.
+// mustRoll tells whether the batches, behind size bytes of the segment, have to go to a new one. The
+// caller holds mu.
 func (l *Log) mustRoll(s *segmentFile, size int64, c *Config, batches []byte, next int64) bool {
 	if next-1-s.Base > math.MaxInt32 {
 		return true

@@ -136,6 +136,7 @@ func (d *Dir) makeDurable(logs []*Log) ([]job, error) {
 	jobs := make([]job, 0, len(logs))
 	var syncs errgroup.Group
 	syncs.SetLimit(syncsAtOnce)
+	early := 1 < len(logs) && len(logs) < manyFiles
 	files := 0
 	for _, l := range logs {
 		j, err := l.capture()
@@ -144,14 +145,14 @@ func (d *Dir) makeDurable(logs []*Log) ([]job, error) {
 		}
 		jobs = append(jobs, j)
 		files += len(j.segs) + len(j.small) + len(j.dirs)
-		if 1 < len(logs) && len(logs) < manyFiles {
+		if early {
 			d.start(&syncs, &j)
 		}
 	}
 	switch {
 	case d.faults.SkipSync || files == 0:
 		return jobs, nil
-	case 1 < len(logs) && len(logs) < manyFiles:
+	case early:
 		return jobs, syncs.Wait()
 	case files == 1 && len(jobs[0].segs) == 1:
 		return jobs, jobs[0].segs[0].h.Sync()
