@@ -82,11 +82,14 @@ func New(o Options) *Machine {
 func (m *Machine) Replay(r machine.Record) error { return m.durable.replay(r) }
 
 // ReplayMarker ends a transaction: its offsets count from now on, or never. Who is still asked about
-// that transaction answers too late.
+// that transaction answers too late. A bumped marker has the epoch of the next transaction, which may
+// be asked about already.
 func (m *Machine) ReplayMarker(marker machine.Marker) {
 	m.durable.replayMarker(marker)
 	for _, j := range m.joining[marker.ProducerID] {
-		j.void = true
+		if !marker.Bumped || j.ask.ProducerEpoch < marker.ProducerEpoch {
+			j.void = true
+		}
 	}
 }
 

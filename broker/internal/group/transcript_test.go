@@ -191,7 +191,7 @@ func (h *host) coordinator(a args) {
 func (h *host) transaction(a args) {
 	id := int64(a.Int("producer", 1))
 	if a.Has("commit") || a.Has("abort") {
-		m := machine.Marker{ProducerID: id, ProducerEpoch: int16(a.Int("pepoch", 0)), Commit: a.Has("commit")}
+		m := machine.Marker{ProducerID: id, ProducerEpoch: int16(a.Int("pepoch", 0)), Commit: a.Has("commit"), Bumped: a.Has("bumped")}
 		h.m.ReplayMarker(m)
 		h.Log = append(h.Log, machine.Record{Txn: &machine.Txn{ProducerID: id, ProducerEpoch: m.ProducerEpoch}, Value: []byte{byte(len(h.Log))}})
 		h.markers[len(h.Log)-1] = m

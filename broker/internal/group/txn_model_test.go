@@ -119,8 +119,8 @@ func (d *txnDriver) answer() {
 	}
 	before := len(d.log)
 	d.decide(machine.Input{Event: machine.Answered{Send: send, Err: err}})
-	if (err != nil || d.stale[send.Request]) && len(d.log) > before {
-		d.Fatal("something was written that the coordinator did not agree to")
+	if agreed := err == nil && !d.stale[send.Request]; agreed != (len(d.log) > before) {
+		d.Fatalf("the coordinator's yes counts: %t, something was written: %t", agreed, !agreed)
 	}
 }
 
@@ -136,11 +136,14 @@ func (d *txnDriver) commitPlain() {
 func (d *txnDriver) mark() {
 	m := machine.Marker{ProducerID: rapid.Int64Range(1, 3).Draw(d.T, "producer"), Commit: rapid.Bool().Draw(d.T, "commit")}
 	m.ProducerEpoch = d.model.epochs[m.ProducerID]
+	if m.Bumped = rapid.Bool().Draw(d.T, "bumped"); m.Bumped {
+		m.ProducerEpoch++
+	}
 	d.m.ReplayMarker(m)
 	d.log = append(d.log, m)
 	d.behind++
 	for _, s := range d.asks {
-		if ask := s.Request.(*JoinTransaction); ask.ProducerID == m.ProducerID {
+		if ask := s.Request.(*JoinTransaction); ask.ProducerID == m.ProducerID && (!m.Bumped || ask.ProducerEpoch < m.ProducerEpoch) {
 			d.stale[ask] = true
 		}
 	}
