@@ -160,20 +160,27 @@ func (s *Scanner) Next() (b record.Batch, pos int64, err error) {
 	return b, pos, nil
 }
 
-// bytes returns n bytes at pos; n was checked against end.
+// bytes returns n bytes at pos; n was checked against end. What was read of them before is not read
+// again.
 func (s *Scanner) bytes(n int) ([]byte, error) {
-	if off := s.pos - s.at; off >= 0 && off+int64(n) <= int64(len(s.buf)) {
-		return s.buf[off : off+int64(n)], nil
+	var have []byte
+	if off := s.pos - s.at; off >= 0 && off < int64(len(s.buf)) {
+		have = s.buf[off:]
+	}
+	if n <= len(have) {
+		return have[:n], nil
 	}
 	want := int(min(s.end-s.pos, int64(max(n, s.chunk))))
 	if !s.whole {
 		s.chunk = headerChunk
 	}
-	if cap(s.own) < want {
-		s.own = make([]byte, want)
+	into := s.own[:min(want, cap(s.own))]
+	if len(into) < want {
+		into = make([]byte, want)
 	}
-	s.buf, s.at = s.own[:want], s.pos
-	if err := s.ReadFull(s.buf, s.pos); err != nil {
+	read := copy(into, have)
+	s.own, s.buf, s.at = into, into, s.pos
+	if err := s.ReadFull(into[read:], s.pos+int64(read)); err != nil {
 		s.buf = nil
 		return nil, err
 	}
