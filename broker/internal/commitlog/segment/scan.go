@@ -174,10 +174,11 @@ func (s *Scanner) bytes(n int) ([]byte, error) {
 	if !s.whole {
 		s.chunk = headerChunk
 	}
-	into := s.own[:min(want, cap(s.own))]
-	if len(into) < want {
+	into := s.own
+	if cap(into) < want {
 		into = make([]byte, want)
 	}
+	into = into[:want]
 	read := copy(into, have)
 	s.own, s.buf, s.at = into, into, s.pos
 	if err := s.ReadFull(into[read:], s.pos+int64(read)); err != nil {
