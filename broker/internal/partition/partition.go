@@ -233,7 +233,7 @@ type Status struct {
 	Epoch                                 int32
 	Start, End, HighWatermark, LastStable int64
 	Size                                  int64 // bytes of the log
-	Waiting                               int   // appends that wait for the high watermark
+	Waiting                               int   // appends and others that wait for the high watermark
 }
 
 // Status returns the partition's present offsets and role.

@@ -7,7 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// waiter is an append whose answer is due when the high watermark reaches need.
+// waiter is an append, or who asks for the end of the log, whose answer is due when the high
+// watermark reaches need.
 type waiter struct {
 	need     int64
 	deadline time.Time

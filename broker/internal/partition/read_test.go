@@ -1,8 +1,10 @@
 package partition_test
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,6 +13,7 @@ import (
 	"github.com/weirstream/weir/broker/internal/commitlog"
 	"github.com/weirstream/weir/broker/internal/partition"
 	"github.com/weirstream/weir/broker/internal/record"
+	"github.com/weirstream/weir/internal/env"
 )
 
 func TestReadsSeeWhatTheirKindMaySee(t *testing.T) {
@@ -270,6 +273,50 @@ func TestPageCacheReadersSeeEveryAppendAtOnce(t *testing.T) {
 	r.append(batch(2))
 	if w.n != 1 || r.p.HighWatermark() != 2 || len(r.read(0)) != 1 {
 		t.Fatal(w.n, r.p.HighWatermark())
+	}
+}
+
+func TestWhoCatchesUpFindsWhatWasAppendedBefore(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(r *rig, cancel context.CancelFunc)
+		want int64
+	}{
+		"synced":    {func(r *rig, _ context.CancelFunc) { r.sync() }, 3},
+		"deadline":  {func(*rig, context.CancelFunc) { time.Sleep(time.Second) }, 0},
+		"cancelled": {func(_ *rig, cancel context.CancelFunc) { cancel() }, 0},
+		"closed":    {func(r *rig, _ context.CancelFunc) { r.p.Close(errDisk) }, 0},
+		"follows":   {func(r *rig, _ context.CancelFunc) { r.p.Follow(2) }, 0},
+		"sync fails": {func(r *rig, _ context.CancelFunc) {
+			r.fs.(*env.MemFS).OnOp(env.FailNth(env.OpSync, 1, errDisk))
+			_ = r.log.Sync()
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, nil)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				r.p.CatchUp(ctx, time.Now().Add(time.Second)) // there is nothing to wait for
+				r.append(batch(3))
+				caught := false
+				go func() {
+					r.p.CatchUp(ctx, time.Now().Add(time.Second))
+					caught = true
+				}()
+				synctest.Wait()
+				if caught || !r.p.Behind() {
+					t.Fatal("caught up with what is not synced")
+				}
+				c.end(r, cancel)
+				synctest.Wait()
+				if !caught || r.p.HighWatermark() != c.want {
+					t.Fatalf("returned: %v, high watermark %d", caught, r.p.HighWatermark())
+				}
+				if name != "deadline" && name != "cancelled" {
+					r.p.CatchUp(t.Context(), time.Now().Add(time.Hour)) // in vain, or not needed
+				}
+			})
+		})
 	}
 }
 

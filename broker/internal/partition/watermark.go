@@ -1,7 +1,9 @@
 package partition
 
 import (
+	"context"
 	"log/slog"
+	"time"
 
 	"github.com/weirstream/weir/broker/internal/commitlog"
 )
@@ -41,6 +43,38 @@ func (p *Partition) advance(to int64) {
 	p.queue.reach(to)
 	p.watch.stir()
 }
+
+// Behind says whether the leader's log has records that nobody may read yet.
+func (p *Partition) Behind() bool {
+	_, leader := p.leadership()
+	return leader && p.hw.Load() < p.log.EndOffset()
+}
+
+// CatchUp returns once what was appended before the call is below the high watermark: a producer
+// that was answered earlier, as acks 1 and 0 are, looks for the end of the log and finds what it
+// wrote. It gives up at the deadline, when ctx ends, and when a failed sync, another leader or
+// Close means that it would wait in vain.
+func (p *Partition) CatchUp(ctx context.Context, deadline time.Time) {
+	p.mu.Lock()
+	if !p.Behind() || p.closed != nil || p.failed != nil {
+		p.mu.Unlock()
+		return
+	}
+	done := make(caughtUp)
+	p.queue.push(waiter{need: p.log.EndOffset(), deadline: deadline, done: done})
+	p.arm(deadline)
+	p.mu.Unlock()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// caughtUp is closed by whatever ends a wait.
+type caughtUp chan struct{}
+
+// Appended ends the wait.
+func (c caughtUp) Appended(int, AppendResult, error) { close(c) }
 
 // stable is the last stable offset under a high watermark. The caller holds the mutex.
 func (p *Partition) stable(hw int64) int64 {

@@ -15,7 +15,8 @@ import (
 // Versions: 2 flexible.
 func DeleteRecords(d Deps) route.Route {
 	return route.New(0, 2, func(ctx context.Context, s *route.Session, req *kmsg.DeleteRecordsRequest, resp *kmsg.DeleteRecordsResponse) *route.Pending {
-		return route.Go(ctx, s, func(context.Context) {
+		return route.Go(ctx, s, func(ctx context.Context) {
+			deadline := d.Clock.Now().Add(catchUpWithin)
 			image := d.Image()
 			for i := range req.Topics {
 				rt := &req.Topics[i]
@@ -32,6 +33,7 @@ func DeleteRecords(d Deps) route.Route {
 					sp.Partition, sp.LowWatermark = rp.Partition, -1
 					p, err := d.find(&t, rp.Partition)
 					if err == nil {
+						p.CatchUp(ctx, deadline)
 						sp.LowWatermark, err = p.DeleteRecords(rp.Offset)
 					}
 					sp.ErrorCode = route.LogCode(d.Logger, err)

@@ -2,6 +2,7 @@ package data
 
 import (
 	"context"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -19,13 +20,39 @@ import (
 // tiered (KIP-1005); 10 timeout (KIP-1075); 11 earliest pending upload (KIP-1023).
 func ListOffsets(d Deps) route.Route {
 	return route.New(1, 11, func(ctx context.Context, s *route.Session, req *kmsg.ListOffsetsRequest, resp *kmsg.ListOffsetsResponse) *route.Pending {
-		answer := func(context.Context) { d.listOffsets(s, req, resp) }
-		if searches(req) {
-			return route.Go(ctx, s, answer) // it may read the log
+		behind := d.behind(req)
+		if len(behind) == 0 && !searches(req) {
+			d.listOffsets(s, req, resp)
+			return nil
 		}
-		answer(ctx)
-		return nil
+		return route.Go(ctx, s, func(ctx context.Context) { // it waits for syncs, or reads the log
+			deadline := d.Clock.Now().Add(catchUpWithin)
+			for _, p := range behind {
+				p.CatchUp(ctx, deadline)
+			}
+			d.listOffsets(s, req, resp)
+		})
 	})
+}
+
+// catchUpWithin bounds how long the end of a log is waited for where a disk is slow to sync.
+const catchUpWithin = 5 * time.Second
+
+// behind returns the partitions whose answer depends on the high watermark while that is yet to
+// pass what was appended already.
+func (d *Deps) behind(req *kmsg.ListOffsetsRequest) (ps []*partition.Partition) {
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		for j := range t.Partitions {
+			if ts := t.Partitions[j].Timestamp; ts == partition.TimeEarliest || ts == partition.TimeEarliestLocal {
+				continue
+			}
+			if p, err := d.Partitions.Partition(t.Topic, t.Partitions[j].Partition); err == nil && p.Behind() {
+				ps = append(ps, p)
+			}
+		}
+	}
+	return ps
 }
 
 // searches says that an offset has to be looked for in a log.

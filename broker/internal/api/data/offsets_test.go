@@ -3,14 +3,18 @@ package data
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/weirstream/weir/broker/internal/api/route"
 	"github.com/weirstream/weir/broker/internal/auth"
+	"github.com/weirstream/weir/broker/internal/commitlog"
+	"github.com/weirstream/weir/broker/internal/partition"
 	"github.com/weirstream/weir/broker/internal/record"
 	"github.com/weirstream/weir/broker/internal/wire"
+	"github.com/weirstream/weir/internal/env"
 )
 
 func TestListOffsets(t *testing.T) {
@@ -66,6 +70,63 @@ func TestListOffsets(t *testing.T) {
 			r.Errorf("unknown topic: %+v", got)
 		}
 	})
+}
+
+// TestTheEndHoldsWhatWasAnswered asks right after an answer that did not wait for the sync, which
+// is under way.
+func TestTheEndHoldsWhatWasAnswered(t *testing.T) {
+	latest := func(at int64) kmsg.Request {
+		p := kmsg.NewListOffsetsRequestTopicPartition()
+		p.Timestamp = at
+		req := kmsg.NewPtrListOffsetsRequest()
+		req.Version = 7
+		req.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "t", Partitions: []kmsg.ListOffsetsRequestTopicPartition{p}}}
+		return req
+	}
+	offset := func(r *rig, c *call) int64 {
+		return answer[*kmsg.ListOffsetsResponse](r, c).Topics[0].Partitions[0].Offset
+	}
+	until := kmsg.NewPtrDeleteRecordsRequest()
+	until.Topics = []kmsg.DeleteRecordsRequestTopic{{Topic: "t", Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Offset: 3}}}}
+	low := func(r *rig, c *call) int64 {
+		return answer[*kmsg.DeleteRecordsResponse](r, c).Topics[0].Partitions[0].LowWatermark
+	}
+	for name, c := range map[string]struct {
+		req   kmsg.Request
+		waits bool
+		got   func(*rig, *call) int64
+		want  int64
+	}{
+		"end":           {latest(partition.TimeLatest), true, offset, 3},
+		"beginning":     {latest(partition.TimeEarliest), false, offset, 0},
+		"largest time":  {latest(partition.TimeMax), true, offset, 0},
+		"time":          {latest(1), true, offset, 0},
+		"delete before": {until, true, low, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(r *rig) {
+				r.wait = commitlog.Fsync
+				id := r.topic("t", 1)
+				synced := make(chan struct{})
+				r.env.FS.(*env.MemFS).OnOp(func(op env.Op) error {
+					if op.Kind == env.OpSync {
+						<-synced
+					}
+					return nil
+				})
+				ask[*kmsg.ProduceResponse](r, produceTo(9, 1, "t", id, 0, batch(3, 1)))
+				asked := r.start(c.req)
+				synctest.Wait()
+				if asked.done() == c.waits {
+					t.Errorf("answered before the sync: %v", asked.done())
+				}
+				close(synced)
+				if got := c.got(r, asked); got != c.want {
+					t.Errorf("got %d, want %d", got, c.want)
+				}
+			})
+		})
+	}
 }
 
 func TestOffsetForLeaderEpoch(t *testing.T) {
