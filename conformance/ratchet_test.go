@@ -117,11 +117,20 @@ func writeRatchet(t *testing.T, file string, listed map[string]string) {
 	}
 }
 
-// excerpt is the output around a test's name, for the reader of a failure.
+// excerpt is the end of what one test printed. Tests that run side by side take turns in the
+// output: a line that begins with === says whose turn it is.
 func excerpt(out []byte, name string) string {
-	at := bytes.LastIndex(out, []byte(name+" ("))
-	if at < 0 {
-		at = len(out)
+	var of []byte
+	mine := false
+	for line := range bytes.Lines(out) {
+		if turn := bytes.Fields(line); len(turn) > 2 && string(turn[0]) == "===" {
+			test, _, _ := strings.Cut(string(turn[2]), "/")
+			mine = test == name
+			continue
+		}
+		if mine {
+			of = append(of, line...)
+		}
 	}
-	return string(out[max(0, at-300):min(len(out), at+1500)])
+	return string(of[max(0, len(of)-4000):])
 }
