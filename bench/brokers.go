@@ -113,6 +113,7 @@ offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 log.segment.delete.delay.ms=1000
+log.initial.task.delay.ms=1000
 log.cleaner.backoff.ms=1000
 `
 

@@ -2,8 +2,11 @@ package bench
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/weirstream/weir/internal/env"
@@ -57,6 +60,60 @@ func writeSynced(ctx context.Context, dir string, long time.Duration) (*Result, 
 		r.Requests++
 	}
 	return r, nil
+}
+
+// quiet waits, not for ever, until the disk has nothing left to do for what ran before: what was
+// written is on it, and the files of deleted topics are gone. A file system that is mounted with
+// discard tells the device of every block that became free, and whoever syncs meanwhile waits.
+func quiet(ctx context.Context, dir string) error {
+	const (
+		patience = time.Minute
+		look     = 100 * time.Millisecond
+		looks    = 3
+	)
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errBusyDisk)
+	defer cancel()
+	if err := env.RealFS().SyncFS(dir); err != nil {
+		return err
+	}
+	every := time.NewTicker(look)
+	defer every.Stop()
+	for idle, before := 0, diskBusy(dir); idle < looks; {
+		select {
+		case <-ctx.Done():
+			if errors.Is(context.Cause(ctx), errBusyDisk) {
+				return nil // somebody else uses the disk
+			}
+			return ctx.Err()
+		case <-every.C:
+		}
+		now := diskBusy(dir)
+		if now-before > look/5 || anyDeleted(dir) {
+			idle = 0
+		} else {
+			idle++
+		}
+		before = now
+	}
+	return nil
+}
+
+var errBusyDisk = errors.New("the disk stays busy")
+
+// anyDeleted says whether a broker has yet to remove what was deleted.
+func anyDeleted(dir string) bool {
+	found := false
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return nil //nolint:nilerr // it was removed meanwhile
+		}
+		if strings.HasSuffix(d.Name(), "-delete") || strings.HasSuffix(d.Name(), ".deleted") {
+			found = true
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return found
 }
 
 // fastDisk says that the ceiling leaves room for what is asked against Kafka, which does not sync.

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/weirstream/weir/internal/env"
 )
 
 // Report is what a whole comparison needs.
@@ -101,6 +99,9 @@ func (s *stage) round(ctx context.Context, row *Row) error {
 			continue
 		}
 		if err := s.enough(); err != nil {
+			return err
+		}
+		if err := quiet(ctx, s.dir); err != nil {
 			return err
 		}
 		result, err := one.side(ctx, s)
@@ -207,7 +208,7 @@ func load(name string, run func(context.Context, Load) (*Result, error), l Load)
 		if _, err := s.run(ctx, b, run, l); err != nil {
 			return nil, fmt.Errorf("warm-up: %w", err)
 		}
-		if err := env.RealFS().SyncFS(s.dir); err != nil {
+		if err := quiet(ctx, s.dir); err != nil {
 			return nil, err
 		}
 		l.Warm, l.Duration = 100*time.Millisecond, s.report.Duration

@@ -1,6 +1,10 @@
 package bench
 
 import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -91,5 +95,24 @@ func TestCountingEndsWithTheLastByte(t *testing.T) {
 	var r Result
 	if err := w.watch(t.Context(), 0, &r); err != nil || r.Elapsed != 2*time.Second {
 		t.Errorf("counted %v, %v", r.Elapsed, err)
+	}
+}
+
+func TestNothingIsMeasuredWhileFilesAreToBeDeleted(t *testing.T) {
+	dir := t.TempDir()
+	deleted := filepath.Join(dir, "data", "bench-1-0.0a1b-delete")
+	if err := os.MkdirAll(deleted, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := quiet(ctx, dir); !errors.Is(err, context.Canceled) {
+		t.Errorf("with a deleted topic: %v", err)
+	}
+	if err := os.Rename(deleted, strings.TrimSuffix(deleted, "-delete")); err != nil {
+		t.Fatal(err)
+	}
+	if anyDeleted(dir) {
+		t.Error("a topic in use counts as deleted")
 	}
 }
