@@ -40,18 +40,21 @@ type replicas struct {
 // held is one topic on this node.
 type held struct {
 	id         metadata.ID
-	partitions []*replica // by index; nil where this node holds none
+	partitions []replica // by index; none where this node holds none
 }
 
+// replica is a partition with its log. The zero replica is none.
 type replica struct {
 	*partition.Partition
 	log *commitlog.Log
 }
 
+func (r replica) none() bool { return r.Partition == nil }
+
 // Partition returns a partition that this node leads, or UNKNOWN_TOPIC_OR_PARTITION.
 func (r *replicas) Partition(topic string, index int32) (*partition.Partition, error) {
 	if all := r.held.Load(); all != nil {
-		if h := (*all)[topic]; h != nil && index >= 0 && int(index) < len(h.partitions) && h.partitions[index] != nil {
+		if h := (*all)[topic]; h != nil && index >= 0 && int(index) < len(h.partitions) && !h.partitions[index].none() {
 			return h.partitions[index].Partition, nil
 		}
 	}
@@ -66,7 +69,7 @@ func (r *replicas) each(f func(p *partition.Partition)) {
 	}
 	for _, h := range *all {
 		for _, p := range h.partitions {
-			if p != nil {
+			if !p.none() {
 				f(p.Partition)
 			}
 		}
@@ -112,7 +115,7 @@ func touched(delta metadata.Delta) []*metadata.Topic {
 // hold opens and leads every partition of the topics that the image has this node lead.
 func (r *replicas) hold(all map[string]*held, topics []*metadata.Topic, image *metadata.Image) error {
 	for _, t := range topics {
-		h := &held{id: t.ID, partitions: make([]*replica, len(t.Partitions))}
+		h := &held{id: t.ID, partitions: make([]replica, len(t.Partitions))}
 		if old := all[t.Name]; old != nil && old.id == t.ID {
 			copy(h.partitions, old.partitions)
 		}
@@ -122,7 +125,7 @@ func (r *replicas) hold(all map[string]*held, topics []*metadata.Topic, image *m
 	for _, t := range topics {
 		for i, state := range t.Partitions {
 			p := all[t.Name].partitions[i]
-			if p == nil || state.Leader != r.nodeID {
+			if p.none() || state.Leader != r.nodeID {
 				continue
 			}
 			p.Lead(state.LeaderEpoch)
@@ -157,7 +160,7 @@ func (r *replicas) openMissing(all map[string]*held, topics []*metadata.Topic, i
 	for _, t := range topics {
 		partitions := all[t.Name].partitions
 		for i, state := range t.Partitions {
-			if state.Leader != r.nodeID || partitions[i] != nil {
+			if state.Leader != r.nodeID || !partitions[i].none() {
 				continue
 			}
 			g.Go(func() error {
@@ -196,7 +199,7 @@ func (r *replicas) warnOfStrays(image *metadata.Image) {
 }
 
 // open recovers or creates the log of a partition.
-func (r *replicas) open(t *metadata.Topic, index int32, image *metadata.Image) (*replica, error) {
+func (r *replicas) open(t *metadata.Topic, index int32, image *metadata.Image) (replica, error) {
 	values := r.configs.topic(image, t.Name)
 	producers := producer.New()
 	log, err := r.dir.Open(t.Name, index, t.ID, values.log(t.Internal), producers)
@@ -204,13 +207,13 @@ func (r *replicas) open(t *metadata.Topic, index int32, image *metadata.Image) (
 		log, err = r.openBesideStray(t, index, values, producers)
 	}
 	if err != nil {
-		return nil, err
+		return replica{}, err
 	}
 	p := partition.New(partition.Options{
 		Topic: t.Name, Index: index, TopicID: t.ID, Log: log, Producers: producers, Env: r.env,
 		Config: values.partition(t.Internal), Logger: r.logger, Coders: r.coders, Meter: r.meters.topic(t.Name),
 	})
-	return &replica{Partition: p, log: log}, nil
+	return replica{Partition: p, log: log}, nil
 }
 
 // openBesideStray sets the folder of another topic of the same name aside: the
@@ -232,7 +235,7 @@ func (r *replicas) drop(all map[string]*held, t *metadata.Topic) {
 	}
 	delete(all, t.Name)
 	for i, p := range h.partitions {
-		if p == nil {
+		if p.none() {
 			continue
 		}
 		if c := r.coordinators(t.Name); c != nil {
@@ -271,7 +274,7 @@ func (r *replicas) apply(all map[string]*held, t *metadata.Topic, image *metadat
 	}
 	values := r.configs.topic(image, t.Name)
 	for _, p := range h.partitions {
-		if p != nil {
+		if !p.none() {
 			p.log.SetConfig(values.log(t.Internal))
 			p.SetConfig(values.partition(t.Internal))
 		}
