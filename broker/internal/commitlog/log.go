@@ -21,22 +21,23 @@ import (
 // Log is one partition on disk. All methods are safe for concurrent use; appends are ordered by
 // one mutex, reads take none that an append holds while it writes.
 type Log struct {
+	// What a read looks at lies together.
 	dir      *Dir
-	tp       layout.TP
-	id       [16]byte
-	path     string // guarded by mu; changes when the log is deleted
-	follower Follower
-	config   atomic.Pointer[Config]
-
 	segs     atomic.Pointer[[]*segmentFile] // by base offset; the last takes appends
 	start    atomic.Int64
 	end      atomic.Int64
 	heldFrom atomic.Int64 // the first offset that is held, or MaxInt64
+	mark     atomic.Pointer[mark]
+	config   atomic.Pointer[Config]
+	closed   atomic.Bool
+
+	tp       layout.TP
+	id       [16]byte
+	path     string // guarded by mu; changes when the log is deleted
+	follower Follower
 	synced   atomic.Int64
 	point    atomic.Int64 // recovery point
 	hw       atomic.Int64
-	mark     atomic.Pointer[mark]
-	closed   atomic.Bool
 	keeper   atomic.Pointer[Keeper]
 	// uncleanable is set when the log's files cannot be read by a compaction.
 	uncleanable atomic.Bool

@@ -20,20 +20,19 @@ import (
 // Segment is one .log file with its indexes. Whoever owns it orders the calls that change it; any
 // number of readers may look at it meanwhile, and see bytes up to Size, which end before Next.
 type Segment struct {
-	Base    int64  // offset that the segment begins with
-	Prefix  string // path of its files without their suffixes
+	// What a read looks at lies together.
+	reached reached
+	Base    int64 // offset that the segment begins with
 	Log     *File
+	next    atomic.Int64 // stored before size, so that size never covers an offset beyond next
+	size    atomic.Int64
+	window  atomic.Pointer[window] // what readers will ask for next; nil for nothing
+	loaded  atomic.Bool            // the indexes are
+
+	Prefix  string // path of its files without their suffixes
 	offsets index
 	times   index
-
-	next atomic.Int64 // stored before size, so that size never covers an offset beyond next
-	size atomic.Int64
-
-	reached reached
-	window  atomic.Pointer[window] // what readers will ask for next; nil for nothing
-
-	load   sync.Mutex // held while indexes are loaded or rebuilt
-	loaded atomic.Bool
+	load    sync.Mutex // held while indexes are loaded or rebuilt
 
 	top      sync.Mutex
 	maxTime  int64 // largest timestamp, -1 for none
