@@ -3,6 +3,7 @@ package partition_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -298,19 +299,19 @@ func TestWhoCatchesUpFindsWhatWasAppendedBefore(t *testing.T) {
 				defer cancel()
 				r.p.CatchUp(ctx, time.Now().Add(time.Second)) // there is nothing to wait for
 				r.append(batch(3))
-				caught := false
+				var caught atomic.Bool
 				go func() {
 					r.p.CatchUp(ctx, time.Now().Add(time.Second))
-					caught = true
+					caught.Store(true)
 				}()
 				synctest.Wait()
-				if caught || !r.p.Behind() {
+				if caught.Load() || !r.p.Behind() {
 					t.Fatal("caught up with what is not synced")
 				}
 				c.end(r, cancel)
 				synctest.Wait()
-				if !caught || r.p.HighWatermark() != c.want {
-					t.Fatalf("returned: %v, high watermark %d", caught, r.p.HighWatermark())
+				if !caught.Load() || r.p.HighWatermark() != c.want {
+					t.Fatalf("returned: %v, high watermark %d", caught.Load(), r.p.HighWatermark())
 				}
 				if name != "deadline" && name != "cancelled" {
 					r.p.CatchUp(t.Context(), time.Now().Add(time.Hour)) // in vain, or not needed
