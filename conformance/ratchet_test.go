@@ -117,8 +117,8 @@ func writeRatchet(t *testing.T, file string, listed map[string]string) {
 	}
 }
 
-// excerpt is the end of what one test printed. Tests that run side by side take turns in the
-// output: a line that begins with === says whose turn it is.
+// excerpt is the end of what one test printed, or of everything where it has not come to run. Tests
+// that run side by side take turns in the output: a line that begins with === says whose turn it is.
 func excerpt(out []byte, name string) string {
 	var of []byte
 	mine := false
@@ -131,6 +131,9 @@ func excerpt(out []byte, name string) string {
 		if mine {
 			of = append(of, line...)
 		}
+	}
+	if of == nil {
+		of = out
 	}
 	return string(of[max(0, len(of)-4000):])
 }
