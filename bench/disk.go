@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -71,20 +70,17 @@ func quiet(ctx context.Context, dir string) error {
 		look     = 100 * time.Millisecond
 		looks    = 3
 	)
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, errBusyDisk)
-	defer cancel()
 	if err := env.RealFS().SyncFS(dir); err != nil {
 		return err
 	}
-	every := time.NewTicker(look)
+	enough, every := time.After(patience), time.NewTicker(look)
 	defer every.Stop()
 	for idle, before := 0, diskBusy(dir); idle < looks; {
 		select {
 		case <-ctx.Done():
-			if errors.Is(context.Cause(ctx), errBusyDisk) {
-				return nil // somebody else uses the disk
-			}
 			return ctx.Err()
+		case <-enough:
+			return nil // somebody else uses the disk
 		case <-every.C:
 		}
 		now := diskBusy(dir)
@@ -97,8 +93,6 @@ func quiet(ctx context.Context, dir string) error {
 	}
 	return nil
 }
-
-var errBusyDisk = errors.New("the disk stays busy")
 
 // anyDeleted says whether a broker has yet to remove what was deleted.
 func anyDeleted(dir string) bool {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -99,20 +100,32 @@ func TestCountingEndsWithTheLastByte(t *testing.T) {
 }
 
 func TestNothingIsMeasuredWhileFilesAreToBeDeleted(t *testing.T) {
-	dir := t.TempDir()
-	deleted := filepath.Join(dir, "data", "bench-1-0.0a1b-delete")
-	if err := os.MkdirAll(deleted, 0o750); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := quiet(ctx, dir); !errors.Is(err, context.Canceled) {
-		t.Errorf("with a deleted topic: %v", err)
-	}
-	if err := os.Rename(deleted, strings.TrimSuffix(deleted, "-delete")); err != nil {
-		t.Fatal(err)
-	}
-	if anyDeleted(dir) {
-		t.Error("a topic in use counts as deleted")
+	for _, name := range []string{"bench-1-0.0a1b-delete", "00000000000000000000.log.deleted"} {
+		synctest.Test(t, func(t *testing.T) {
+			dir := t.TempDir()
+			deleted := filepath.Join(dir, "data", name)
+			if err := os.MkdirAll(deleted, 0o750); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := quiet(ctx, dir); !errors.Is(err, context.Canceled) {
+				t.Errorf("with a deleted topic: %v", err)
+			}
+			began := time.Now()
+			if err := quiet(t.Context(), dir); err != nil || time.Since(began) != time.Minute {
+				t.Errorf("%s was waited for %v: %v", name, time.Since(began), err)
+			}
+			if err := os.Rename(deleted, filepath.Join(dir, "bench-1-0")); err != nil {
+				t.Fatal(err)
+			}
+			if anyDeleted(dir) {
+				t.Error("a topic in use counts as deleted")
+			}
+			began = time.Now()
+			if err := quiet(t.Context(), dir); err != nil || time.Since(began) == time.Minute {
+				t.Errorf("nothing was waited for %v: %v", time.Since(began), err)
+			}
+		})
 	}
 }
