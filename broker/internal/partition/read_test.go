@@ -283,7 +283,7 @@ func TestWhoCatchesUpFindsWhatWasAppendedBefore(t *testing.T) {
 		want int64
 	}{
 		"synced":    {func(r *rig, _ context.CancelFunc) { r.sync() }, 3},
-		"deadline":  {func(*rig, context.CancelFunc) { time.Sleep(time.Second) }, 0},
+		"deadline":  {func(*rig, context.CancelFunc) { time.Sleep(time.Second) }, 0}, // the bubble's clock moves, nobody waits
 		"cancelled": {func(_ *rig, cancel context.CancelFunc) { cancel() }, 0},
 		"closed":    {func(r *rig, _ context.CancelFunc) { r.p.Close(errDisk) }, 0},
 		"follows":   {func(r *rig, _ context.CancelFunc) { r.p.Follow(2) }, 0},

@@ -75,7 +75,7 @@ func TestListOffsets(t *testing.T) {
 // TestTheEndHoldsWhatWasAnswered asks right after an answer that did not wait for the sync, which
 // is under way.
 func TestTheEndHoldsWhatWasAnswered(t *testing.T) {
-	latest := func(at int64) kmsg.Request {
+	list := func(at int64) kmsg.Request {
 		p := kmsg.NewListOffsetsRequestTopicPartition()
 		p.Timestamp = at
 		req := kmsg.NewPtrListOffsetsRequest()
@@ -97,10 +97,10 @@ func TestTheEndHoldsWhatWasAnswered(t *testing.T) {
 		got   func(*rig, *call) int64
 		want  int64
 	}{
-		"end":           {latest(partition.TimeLatest), true, offset, 3},
-		"beginning":     {latest(partition.TimeEarliest), false, offset, 0},
-		"largest time":  {latest(partition.TimeMax), true, offset, 0},
-		"time":          {latest(1), true, offset, 0},
+		"end":           {list(partition.TimeLatest), true, offset, 3},
+		"beginning":     {list(partition.TimeEarliest), false, offset, 0},
+		"largest time":  {list(partition.TimeMax), true, offset, 0},
+		"time":          {list(1), true, offset, 0},
 		"delete before": {until, true, low, 3},
 	} {
 		t.Run(name, func(t *testing.T) {
