@@ -88,7 +88,7 @@ func dump(t *testing.T, libs string, args ...string) string {
 	java := append([]string{"-Xmx512m", "-cp", libs + "/*", "org.apache.kafka.tools.DumpLogSegments"}, args...)
 	out, err := exec.CommandContext(t.Context(), "java", java...).CombinedOutput()
 	if err != nil {
-		t.Fatalf("DumpLogSegments: %v\n%.2000s", err, out)
+		t.Fatalf("DumpLogSegments: %v\n%s", err, out[max(0, len(out)-4000):]) // what ends it stands last
 	}
 	// The tool calls the first offset of every later segment non-consecutive to -1, on Kafka's own files too.
 	out = regexp.MustCompile(`Non-consecutive offsets in \S+\n  -1 is followed by \d+\n`).ReplaceAll(out, nil)

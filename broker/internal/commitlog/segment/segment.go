@@ -211,8 +211,15 @@ func (s *Segment) NoteTime() {
 	s.timeTold = s.maxTime
 }
 
-// FlushIndexes writes index entries that are only in memory.
+// FlushIndexes writes index entries that are only in memory. Kafka's tools read a time index with
+// the offset index beside it, so that there is one, if an empty one, before the first time is told.
 func (s *Segment) FlushIndexes() error {
+	if s.offsets.len() == 0 && !s.times.complete() {
+		if _, err := s.offsets.file.Acquire(true); err != nil {
+			return err
+		}
+		s.offsets.file.Release()
+	}
 	return errors.Join(s.offsets.flush(), s.times.flush())
 }
 

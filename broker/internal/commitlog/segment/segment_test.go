@@ -122,6 +122,20 @@ func TestIndexesFindTheSameInMemoryAndOnDisk(t *testing.T) {
 	}
 }
 
+// Kafka's tools cannot read a time index that has no offset index beside it.
+func TestASegmentOfOneBatchHasBothIndexes(t *testing.T) {
+	fsys := env.NewMemFS()
+	s := filledIn(t, NewPool(fsys, 10, 2*windowSize), "/", 1, 0)
+	if err := s.Seal(); err != nil {
+		t.Fatal(err)
+	}
+	for suffix, want := range map[string]int{IndexSuffix: 0, TimeSuffix: timeWidth} {
+		if data, err := env.ReadFile(fsys, s.Prefix+suffix); err != nil || len(data) != want {
+			t.Errorf("%s: %d bytes, %v; want %d", suffix, len(data), err, want)
+		}
+	}
+}
+
 func TestReadersGoOnWhereOneHasStopped(t *testing.T) {
 	const n = 5000
 	s := filled(t, n, 1<<20) // no index entry but the first
