@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -62,7 +63,8 @@ type Result struct {
 	CPU                      time.Duration // of the broker, user and system
 	RSS                      int64         // of the broker at the end, bytes
 	Latency                  Histogram
-	Value                    float64 // of a row that measures one thing
+	Stolen                   time.Duration // by the host of a virtual machine from its processors
+	Value                    float64       // of a row that measures one thing
 }
 
 // add takes another run of the same load into the result.
@@ -72,9 +74,15 @@ func (r *Result) add(more *Result) {
 	r.Bytes += more.Bytes
 	r.Elapsed += more.Elapsed
 	r.CPU += more.CPU
+	r.Stolen += more.Stolen
 	r.RSS = max(r.RSS, more.RSS)
 	r.Latency.Merge(&more.Latency)
 	r.Value = more.Value
+}
+
+// stolenShare is how much of the machine's processors its host kept for others.
+func (r *Result) stolenShare() float64 {
+	return r.Stolen.Seconds() / max(r.Elapsed.Seconds(), 1e-9) / float64(runtime.NumCPU())
 }
 
 // PerSecond is records a second.
@@ -94,10 +102,10 @@ func (r *Result) String() string {
 	if r.Records == 0 {
 		return fmt.Sprintf("%.0f", r.Value)
 	}
-	return fmt.Sprintf("%.3f M rec/s  %.0f req/s  %.1f MB/s  cpu %.3f s/M  %.3f s/GB  %.2f us/req  %.2f cores  p50 %v p99 %v p99.9 %v  rss %d MB",
+	return fmt.Sprintf("%.3f M rec/s  %.0f req/s  %.1f MB/s  cpu %.3f s/M  %.3f s/GB  %.2f us/req  %.2f cores  p50 %v p99 %v p99.9 %v  rss %d MB  stolen %.1f %%",
 		r.PerSecond()/1e6, float64(r.Requests)/r.Elapsed.Seconds(), r.BytesPerSecond()/1e6, r.CPUPerMillion(), r.CPUPerGB(),
 		r.CPU.Seconds()/float64(r.Requests)*1e6, r.CPU.Seconds()/r.Elapsed.Seconds(),
-		r.Latency.Quantile(.5).Round(time.Microsecond), r.Latency.Quantile(.99).Round(time.Microsecond), r.Latency.Quantile(.999).Round(time.Microsecond), r.RSS>>20)
+		r.Latency.Quantile(.5).Round(time.Microsecond), r.Latency.Quantile(.99).Round(time.Microsecond), r.Latency.Quantile(.999).Round(time.Microsecond), r.RSS>>20, 100*r.stolenShare())
 }
 
 // errRefused is an answer with an error code.
@@ -156,6 +164,7 @@ func (w *window) watch(ctx context.Context, pid int, r *Result) error {
 	}
 	var before time.Duration
 	var err error
+	stolenBefore := stolen()
 	if pid != 0 {
 		if before, err = cpuTime(pid); err != nil {
 			return err
@@ -164,7 +173,7 @@ func (w *window) watch(ctx context.Context, pid int, r *Result) error {
 	if err := w.end(ctx); err != nil {
 		return err
 	}
-	r.Elapsed = w.elapsed()
+	r.Elapsed, r.Stolen = w.elapsed(), stolen()-stolenBefore
 	if pid == 0 {
 		return nil
 	}

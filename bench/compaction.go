@@ -50,7 +50,7 @@ func Compact(ctx context.Context, b *Broker, records int) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	began := time.Now()
+	began, stolenBefore := time.Now(), stolen()
 	compact := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "cleanup.policy", Value: new("compact")}}
 	changed, err := admin.AlterTopicConfigs(ctx, compact, compactTopic)
 	if err != nil {
@@ -66,7 +66,7 @@ func Compact(ctx context.Context, b *Broker, records int) (*Result, error) {
 	rss, err := residentBytes(b.PID())
 	return &Result{
 		Records: int64(records), Requests: 1, Bytes: full - compactSegment,
-		Elapsed: end.Sub(began), CPU: cpu - before, RSS: rss,
+		Elapsed: end.Sub(began), CPU: cpu - before, RSS: rss, Stolen: stolen() - stolenBefore,
 	}, errors.Join(err, deleteTopic(ctx, b.Addr, compactTopic))
 }
 

@@ -44,7 +44,7 @@ func writeSynced(ctx context.Context, dir string, long time.Duration) (*Result, 
 	for i := range piece {
 		piece[i] = byte(i * 31)
 	}
-	r := new(Result)
+	r, stolenBefore := new(Result), stolen()
 	for began := time.Now(); r.Elapsed < long && r.Bytes < volume; r.Elapsed = time.Since(began) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -58,6 +58,7 @@ func writeSynced(ctx context.Context, dir string, long time.Duration) (*Result, 
 		r.Bytes += int64(len(piece))
 		r.Requests++
 	}
+	r.Stolen = stolen() - stolenBefore
 	return r, nil
 }
 

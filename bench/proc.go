@@ -35,6 +35,23 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(u+s) * tick, nil
 }
 
+// stolen is how long the host of a virtual machine has kept processors from it that had work to do,
+// all of them together; 0 where nothing tells.
+func stolen() time.Duration {
+	text, _ := os.ReadFile("/proc/stat")
+	line, _, _ := strings.Cut(string(text), "\n")
+	fields := strings.Fields(line)
+	const steal = 8 // counted from the name, "cpu"
+	if len(fields) <= steal {
+		return 0
+	}
+	ticks, err := strconv.ParseInt(fields[steal], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(ticks) * tick
+}
+
 // residentBytes is the memory a process holds.
 func residentBytes(pid int) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

@@ -86,10 +86,15 @@ type stage struct {
 	footprints map[string]*footprint
 	topics     int  // made so far
 	filled     bool // the input of the streams topologies is there
+	again      int  // how often something was measured once more
 }
 
 // round lets every side of a row run once.
 func (s *stage) round(ctx context.Context, row *Row) error {
+	attempts := often
+	if row.once {
+		attempts = 1
+	}
 	for _, one := range []struct {
 		name string
 		side side
@@ -104,7 +109,7 @@ func (s *stage) round(ctx context.Context, row *Row) error {
 		if err := quiet(ctx, s.dir); err != nil {
 			return err
 		}
-		result, err := one.side(ctx, s)
+		result, err := s.calmest(ctx, one.side, attempts)
 		if isLeftOut(err) {
 			_, _ = fmt.Fprintf(s.report.Log, "%-52s %-7s left out: %v\n", row.Name, one.name, err)
 			continue
@@ -119,6 +124,42 @@ func (s *stage) round(ctx context.Context, row *Row) error {
 		(*one.into).add(result)
 	}
 	return nil
+}
+
+// A side is measured again, twice at most, when the host of a virtual machine kept more than so much of
+// its processors from it; a report does so a limited number of times.
+const (
+	tolerated = .02
+	often     = 3
+	moreOften = 30
+)
+
+// calmest measures a side, so many times at most, and returns the attempt of which the host took least:
+// what it shows has no part in the choice, and all sides are treated alike.
+func (s *stage) calmest(ctx context.Context, one side, attempts int) (*Result, error) {
+	var best *Result
+	for attempt := range attempts {
+		if attempt > 0 {
+			if s.again == moreOften {
+				break
+			}
+			s.again++
+			if err := quiet(ctx, s.dir); err != nil {
+				return nil, err
+			}
+		}
+		r, err := one(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		if best == nil || r.stolenShare() < best.stolenShare() {
+			best = r
+		}
+		if best.stolenShare() <= tolerated {
+			break
+		}
+	}
+	return best, nil
 }
 
 // isLeftOut tells a side that cannot be measured here from one that failed.

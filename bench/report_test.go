@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -40,8 +41,8 @@ func TestThePageTellsWhatIsMissedAndWhy(t *testing.T) {
 	}
 	for _, want := range []string{
 		"\n## One\n", "\n## Two\n",
-		"| kept | Weir | pagecache | 700 | 0.1 | 14.286 | 142.857 | 999µs | 999µs | 999µs | 0 |\n",
-		"| missed | disk | pagecache | 1000 | 0.1 | – | – | – | – | – | – |\n",
+		"| kept | Weir | pagecache | 700 | 0.1 | 14.286 | 142.857 | 999µs | 999µs | 999µs | 0 | 0.0 % |\n",
+		"| missed | disk | pagecache | 1000 | 0.1 | – | – | – | – | – | – | 0.0 % |\n",
 		"| 0.70 of null, 2.33 of Kafka | at least 0.65 of null, at least 2.00 of Kafka | yes |",
 		"| 0.70 of disk, 2.33 of Kafka | at least 0.80 of disk | **no** |",
 		"### missed\n\n- records/s: 0.001 M, 0.70 of disk, 2.33 of Kafka; wanted at least 0.80 of disk\n",
@@ -127,5 +128,39 @@ func TestNothingIsMeasuredWhileFilesAreToBeDeleted(t *testing.T) {
 				t.Errorf("nothing was waited for %v: %v", time.Since(began), err)
 			}
 		})
+	}
+}
+
+func TestTheAttemptOfWhichTheHostTookLeastCounts(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		spent    int // attempts of other sides
+		shares   []float64
+		measured int
+		counts   int
+	}{
+		{"a calm machine", 0, []float64{.02}, 1, 0},
+		{"calm the second time", 0, []float64{.5, .01}, 2, 1},
+		{"never calm", 0, []float64{.5, .1, .3}, 3, 1},
+		{"first of all", 0, []float64{.1, .5, .3}, 3, 0},
+		{"too often already", moreOften - 1, []float64{.5, .3}, 2, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &stage{dir: t.TempDir(), again: c.spent}
+			var tried []*Result
+			best, err := s.calmest(t.Context(), func(context.Context, *stage) (*Result, error) {
+				share := c.shares[len(tried)]
+				r := &Result{Elapsed: time.Second, Stolen: time.Duration(share * float64(runtime.NumCPU()) * float64(time.Second))}
+				tried = append(tried, r)
+				return r, nil
+			}, often)
+			if err != nil || len(tried) != c.measured || best != tried[c.counts] {
+				t.Errorf("measured %d times, the best took %.2f, %v", len(tried), best.stolenShare(), err)
+			}
+		})
+	}
+	s := &stage{dir: t.TempDir()}
+	if _, err := s.calmest(t.Context(), func(context.Context, *stage) (*Result, error) { return nil, errDiskFull }, often); !errors.Is(err, errDiskFull) {
+		t.Errorf("a side that failed: %v", err)
 	}
 }

@@ -73,6 +73,7 @@ func (r *StreamsRun) measureRestore(ctx context.Context) (*Result, error) {
 	}
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
+	stolenBefore := stolen()
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func (r *StreamsRun) measureRestore(ctx context.Context) (*Result, error) {
 		_ = cmd.Wait()
 	}()
 	line, err := bufio.NewReader(said).ReadString('\n')
-	result := &Result{Requests: 1}
+	result := &Result{Requests: 1, Stolen: stolen() - stolenBefore}
 	if err != nil {
 		return nil, fmt.Errorf("the application ended: %w: %s", err, complaint.Bytes())
 	}

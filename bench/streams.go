@@ -149,14 +149,15 @@ func (r *StreamsRun) watch(ctx context.Context, admin *kadm.Client, app *Broker)
 	rss, err := residentBytes(app.PID())
 	return &Result{
 		Records: end.done - begin.done, Bytes: (end.done - begin.done) * 100, Requests: 1,
-		Elapsed: end.at.Sub(begin.at), CPU: end.cpu - begin.cpu, RSS: rss,
+		Elapsed: end.at.Sub(begin.at), CPU: end.cpu - begin.cpu, RSS: rss, Stolen: end.stolen - begin.stolen,
 	}, err
 }
 
 type progress struct {
-	at   time.Time
-	cpu  time.Duration
-	done int64 // records of the input that are committed
+	at     time.Time
+	cpu    time.Duration
+	stolen time.Duration
+	done   int64 // records of the input that are committed
 }
 
 // reach waits until the application is as far as wanted. left counts what lies between its commits
@@ -176,7 +177,7 @@ func (r *StreamsRun) reach(ctx context.Context, admin *kadm.Client, app *Broker,
 		if err != nil || len(committed) == 0 {
 			continue // the group is not there yet
 		}
-		p := progress{at: time.Now()}
+		p := progress{at: time.Now(), stolen: stolen()}
 		if p.cpu, err = cpuTime(app.PID()); err != nil {
 			return p, err
 		}
