@@ -65,11 +65,12 @@ func writeLoads(b *strings.Builder, rows []*Row) {
 		head = ""
 		fmt.Fprintf(b, "| %s | %s | %s | %.0f | %.1f |", name, broker, mode, r.PerSecond(), r.BytesPerSecond()/1e6)
 		if r.CPU == 0 {
-			fmt.Fprintf(b, " – | – | – | – | – | – | %.1f %% |\n", 100*r.stolenShare()) // it is no process
-			return
+			b.WriteString(" – | – | – | – | – | – |") // it is no process
+		} else {
+			q := func(q float64) time.Duration { return r.Latency.Quantile(q).Round(time.Microsecond) }
+			fmt.Fprintf(b, " %.3f | %.3f | %v | %v | %v | %d |", r.CPUPerMillion(), r.CPUPerGB(), q(.5), q(.99), q(.999), r.RSS>>20)
 		}
-		q := func(q float64) time.Duration { return r.Latency.Quantile(q).Round(time.Microsecond) }
-		fmt.Fprintf(b, " %.3f | %.3f | %v | %v | %v | %d | %.1f %% |\n", r.CPUPerMillion(), r.CPUPerGB(), q(.5), q(.99), q(.999), r.RSS>>20, 100*r.stolenShare())
+		fmt.Fprintf(b, " %.1f %% |\n", 100*r.stolenShare())
 	}
 	for _, r := range rows {
 		line(r.Name, "Weir", r.Mode, r.Ours)

@@ -106,9 +106,6 @@ func (s *stage) round(ctx context.Context, row *Row) error {
 		if err := s.enough(); err != nil {
 			return err
 		}
-		if err := quiet(ctx, s.dir); err != nil {
-			return err
-		}
 		result, err := s.calmest(ctx, one.side, attempts)
 		if isLeftOut(err) {
 			_, _ = fmt.Fprintf(s.report.Log, "%-52s %-7s left out: %v\n", row.Name, one.name, err)
@@ -138,15 +135,9 @@ const (
 // what it shows has no part in the choice, and all sides are treated alike.
 func (s *stage) calmest(ctx context.Context, one side, attempts int) (*Result, error) {
 	var best *Result
-	for attempt := range attempts {
-		if attempt > 0 {
-			if s.again == moreOften {
-				break
-			}
-			s.again++
-			if err := quiet(ctx, s.dir); err != nil {
-				return nil, err
-			}
+	for attempt := 1; ; attempt++ {
+		if err := quiet(ctx, s.dir); err != nil {
+			return nil, err
 		}
 		r, err := one(ctx, s)
 		if err != nil {
@@ -155,11 +146,11 @@ func (s *stage) calmest(ctx context.Context, one side, attempts int) (*Result, e
 		if best == nil || r.stolenShare() < best.stolenShare() {
 			best = r
 		}
-		if best.stolenShare() <= tolerated {
-			break
+		if best.stolenShare() <= tolerated || attempt == attempts || s.again == moreOften {
+			return best, nil
 		}
+		s.again++
 	}
-	return best, nil
 }
 
 // isLeftOut tells a side that cannot be measured here from one that failed.
