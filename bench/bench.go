@@ -80,6 +80,11 @@ func (r *Result) add(more *Result) {
 	r.Value = more.Value
 }
 
+// between counts from one moment to another.
+func (r *Result) between(from, to moment) {
+	r.Elapsed, r.CPU, r.Stolen = to.at.Sub(from.at), to.cpu-from.cpu, to.stolen-from.stolen
+}
+
 // stolenShare is how much of the machine's processors its host kept for others.
 func (r *Result) stolenShare() float64 {
 	return r.Stolen.Seconds() / max(r.Elapsed.Seconds(), 1e-9) / float64(runtime.NumCPU())
@@ -162,26 +167,22 @@ func (w *window) watch(ctx context.Context, pid int, r *Result) error {
 	if err := pause(ctx, time.Until(w.from)); err != nil {
 		return err
 	}
-	var before time.Duration
-	var err error
-	stolenBefore := stolen()
-	if pid != 0 {
-		if before, err = cpuTime(pid); err != nil {
-			return err
-		}
+	from, err := mark(pid)
+	if err != nil {
+		return err
 	}
 	if err := w.end(ctx); err != nil {
 		return err
 	}
-	r.Elapsed, r.Stolen = w.elapsed(), stolen()-stolenBefore
-	if pid == 0 {
-		return nil
-	}
-	after, err := cpuTime(pid)
+	to, err := mark(pid)
 	if err != nil {
 		return err
 	}
-	r.CPU = after - before
+	r.between(from, to)
+	r.Elapsed = w.elapsed() // it may have ended early
+	if pid == 0 {
+		return nil
+	}
 	r.RSS, err = residentBytes(pid)
 	return err
 }

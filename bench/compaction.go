@@ -46,11 +46,10 @@ func Compact(ctx context.Context, b *Broker, records int) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	before, err := cpuTime(b.PID())
+	from, err := mark(b.PID())
 	if err != nil {
 		return nil, err
 	}
-	began, stolenBefore := time.Now(), stolen()
 	compact := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "cleanup.policy", Value: new("compact")}}
 	changed, err := admin.AlterTopicConfigs(ctx, compact, compactTopic)
 	if err != nil {
@@ -59,39 +58,38 @@ func Compact(ctx context.Context, b *Broker, records int) (*Result, error) {
 	if changed[0].Err != nil {
 		return nil, changed[0].Err
 	}
-	cpu, end, err := untilCompacted(ctx, admin, b.PID(), full)
+	to, err := untilCompacted(ctx, admin, b.PID(), full)
 	if err != nil {
 		return nil, err
 	}
 	rss, err := residentBytes(b.PID())
-	return &Result{
-		Records: int64(records), Requests: 1, Bytes: full - compactSegment,
-		Elapsed: end.Sub(began), CPU: cpu - before, RSS: rss, Stolen: stolen() - stolenBefore,
-	}, errors.Join(err, deleteTopic(ctx, b.Addr, compactTopic))
+	result := &Result{Records: int64(records), Requests: 1, Bytes: full - compactSegment, RSS: rss}
+	result.between(from, to)
+	return result, errors.Join(err, deleteTopic(ctx, b.Addr, compactTopic))
 }
 
 // untilCompacted waits until a log has shrunk and then stayed as it is for a second, and returns the
-// process's and the clock's time of its last change.
-func untilCompacted(ctx context.Context, admin *kadm.Client, pid int, full int64) (cpu time.Duration, changed time.Time, err error) {
+// moment of its last change.
+func untilCompacted(ctx context.Context, admin *kadm.Client, pid int, full int64) (changed moment, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 3*time.Minute, errNotCompacted)
 	defer cancel()
-	for last := full; last > full/2 || time.Since(changed) < time.Second; {
+	for last := full; last > full/2 || time.Since(changed.at) < time.Second; {
 		if err := pause(ctx, 20*time.Millisecond); err != nil {
-			return 0, changed, context.Cause(ctx)
+			return changed, context.Cause(ctx)
 		}
 		size, err := logSize(ctx, admin, compactTopic)
 		if err != nil {
-			return 0, changed, err
+			return changed, err
 		}
 		if size == last {
 			continue
 		}
-		last, changed = size, time.Now()
-		if cpu, err = cpuTime(pid); err != nil {
-			return 0, changed, err
+		last = size
+		if changed, err = mark(pid); err != nil {
+			return changed, err
 		}
 	}
-	return cpu, changed, nil
+	return changed, nil
 }
 
 var errNotCompacted = errors.New("the log was not compacted in time")

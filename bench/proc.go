@@ -52,6 +52,22 @@ func stolen() time.Duration {
 	return time.Duration(ticks) * tick
 }
 
+// moment is what a process had used of the processors by a time, and what the host had kept of them.
+type moment struct {
+	at          time.Time
+	cpu, stolen time.Duration
+}
+
+// mark returns the present moment of a process; 0 is none.
+func mark(pid int) (moment, error) {
+	m := moment{at: time.Now(), stolen: stolen()}
+	var err error
+	if pid != 0 {
+		m.cpu, err = cpuTime(pid)
+	}
+	return m, err
+}
+
 // residentBytes is the memory a process holds.
 func residentBytes(pid int) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

@@ -147,17 +147,14 @@ func (r *StreamsRun) watch(ctx context.Context, admin *kadm.Client, app *Broker)
 		return nil, errors.New("it was done before counting began: more records are needed")
 	}
 	rss, err := residentBytes(app.PID())
-	return &Result{
-		Records: end.done - begin.done, Bytes: (end.done - begin.done) * 100, Requests: 1,
-		Elapsed: end.at.Sub(begin.at), CPU: end.cpu - begin.cpu, RSS: rss, Stolen: end.stolen - begin.stolen,
-	}, err
+	result := &Result{Records: end.done - begin.done, Bytes: (end.done - begin.done) * 100, Requests: 1, RSS: rss}
+	result.between(begin.moment, end.moment)
+	return result, err
 }
 
 type progress struct {
-	at     time.Time
-	cpu    time.Duration
-	stolen time.Duration
-	done   int64 // records of the input that are committed
+	moment
+	done int64 // records of the input that are committed
 }
 
 // reach waits until the application is as far as wanted. left counts what lies between its commits
@@ -177,8 +174,8 @@ func (r *StreamsRun) reach(ctx context.Context, admin *kadm.Client, app *Broker,
 		if err != nil || len(committed) == 0 {
 			continue // the group is not there yet
 		}
-		p := progress{at: time.Now(), stolen: stolen()}
-		if p.cpu, err = cpuTime(app.PID()); err != nil {
+		var p progress
+		if p.moment, err = mark(app.PID()); err != nil {
 			return p, err
 		}
 		ends, err := admin.ListEndOffsets(ctx, committed.Offsets().TopicsSet().Topics()...)
