@@ -389,14 +389,15 @@ func (l *Log) writeTopicID(entries []fs.DirEntry) error {
 }
 
 // loadFollower brings the follower to the log's end: the newest snapshot that is whole, up to an offset, then the
-// batches after it. Snapshots beyond the end are removed, and those between segments but for the
-// newest. The caller holds mu, or has the log for itself.
+// batches after it, those before the log's start too as long as they are there: a producer that did not hear
+// of its batch before the records were deleted sends it again. Snapshots beyond the end are removed, and those
+// between segments but for the newest. The caller holds mu, or has the log for itself.
 func (l *Log) loadFollower(offsets []int64, upTo int64) error {
 	if l.follower == nil {
 		return nil
 	}
 	l.follower.Reset()
-	from, loaded := l.start.Load(), false
+	from, loaded := (*l.segs.Load())[0].Base, false
 	bases := map[int64]bool{}
 	for _, s := range *l.segs.Load() {
 		bases[s.Base] = true

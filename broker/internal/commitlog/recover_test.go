@@ -377,6 +377,22 @@ func TestACorruptSnapshotGivesWayToAnOlderOne(t *testing.T) {
 	}
 }
 
+// TestAFollowerSeesDeletedRecordsThatAreThere: their producer may not have heard of them.
+func TestAFollowerSeesDeletedRecordsThatAreThere(t *testing.T) {
+	disk := written(t, 3, Config{})
+	d := openDir(t, disk, DirOptions{})
+	l := openLog(t, d, "a", Config{}, nil)
+	if err := errors.Join(l.Sync(), l.SetStartOffset(3)); err != nil {
+		t.Fatal(err)
+	}
+	disk, _ = disk.Crash(env.KeepNothing, 0)
+	f := &tally{}
+	l = openLog(t, openDir(t, disk, DirOptions{}), "a", Config{}, f)
+	if l.StartOffset() != 3 || l.EndOffset() != 3 || f.next != 3 {
+		t.Errorf("log is %d to %d, follower at %d", l.StartOffset(), l.EndOffset(), f.next)
+	}
+}
+
 func TestLeftoversOfAnEarlierProcessAreClearedAway(t *testing.T) {
 	c := Config{}
 	disk := written(t, 3, c)
