@@ -82,6 +82,7 @@ func (n *Node) build(ctx context.Context) (*parts, error) {
 	p.server = server.New(server.Options{
 		Env: n.env, Logger: n.logger, Routes: routes, Listeners: n.serverListeners(), Meter: newConnections(p.telemetry, keysOf(routes)),
 		MaxRequestBytes: int(n.settings.maxRequestBytes), MaxIdle: n.settings.idleTimeout,
+		SendBuffer: n.settings.sendBuffer, ReceiveBuffer: n.settings.receiveBuffer,
 		MaxConnections: n.settings.maxConnections, MaxConnectionsPerIP: n.settings.maxPerIP, Gate: p.serving,
 	})
 	p.gauges(p.controller.Image)

@@ -60,6 +60,8 @@ func listenerKeys() []config.Key {
 		{Name: "controller.quorum.voters", Type: config.List, NoDefault: true, Doc: "id@host:port of the metadata voters; this node must be the only one."},
 		{Name: "controller.quorum.bootstrap.servers", Type: config.List, NoDefault: true, Doc: "host:port of the controllers; with one voter it is this node."},
 		{Name: "socket.request.max.bytes", Type: config.Int, Default: "104857600", Min: new(int64(1)), Doc: "The largest request a client may send, in bytes."},
+		{Name: "socket.send.buffer.bytes", Type: config.Int, Default: "393216", Min: new(int64(-1)), Doc: "The most bytes on their way to one client; the kernel may allow less, and decides with -1. Larger serves distant clients faster and near ones slower."},
+		{Name: "socket.receive.buffer.bytes", Type: config.Int, Default: "-1", Min: new(int64(-1)), Doc: "The most bytes one client may send ahead of what is read; the kernel decides with -1."},
 		{Name: "max.connections", Type: config.Int, Default: "2147483647", Min: new(int64(0)), Doc: "The most connections of the node at one time."},
 		{Name: "max.connections.per.ip", Type: config.Int, Default: "2147483647", Min: new(int64(0)), Doc: "The most connections of one client address."},
 		{Name: "connections.max.idle.ms", Type: config.Long, Default: "600000", Doc: "How long a connection may be idle before it is closed."},

@@ -25,6 +25,8 @@ type settings struct {
 	deletable  bool
 
 	maxRequestBytes  int32
+	sendBuffer       int
+	receiveBuffer    int
 	maxConnections   int
 	maxPerIP         int
 	idleTimeout      time.Duration
@@ -89,6 +91,8 @@ func parseSettings(keys *config.Set, values map[string]string) (settings, error)
 		deletable:  r.bool("delete.topic.enable"),
 
 		maxRequestBytes:  int32(r.int("socket.request.max.bytes")),
+		sendBuffer:       int(r.int("socket.send.buffer.bytes")),
+		receiveBuffer:    int(r.int("socket.receive.buffer.bytes")),
 		maxConnections:   int(r.int("max.connections")),
 		maxPerIP:         int(r.int("max.connections.per.ip")),
 		idleTimeout:      r.millis("connections.max.idle.ms"),

@@ -71,6 +71,8 @@ type Options struct {
 	MaxIdle                 time.Duration // connections.max.idle.ms
 	MaxConnections          int           // max.connections; 0 is unlimited
 	MaxConnectionsPerIP     int           // max.connections.per.ip; 0 is unlimited
+	SendBuffer              int           // socket.send.buffer.bytes, in the kernel; 0 leaves it to the kernel
+	ReceiveBuffer           int           // socket.receive.buffer.bytes, as SendBuffer
 	MaxOwed                 int           // answers a connection may be owed before it is read on; 128
 	MaxOwedBytes            int           // of the requests that are owed an answer; 16 MiB
 	StopGrace               time.Duration // for started requests when the server stops; 2 s
@@ -234,6 +236,7 @@ func (s *Server) accept(ctx, live context.Context, l net.Listener, from Listener
 			}
 			continue
 		}
+		s.size(nc)
 		c := s.admit(nc, from)
 		if c == nil {
 			s.o.Meter.Refused(TooMany)
@@ -241,6 +244,21 @@ func (s *Server) accept(ctx, live context.Context, l net.Listener, from Listener
 			continue
 		}
 		c.serve(live, conns)
+	}
+}
+
+// size sets the sizes of a connection's buffers in the kernel. A connection that has none, or refuses
+// because it has failed, is taken as it is.
+func (s *Server) size(nc net.Conn) {
+	c, ok := nc.(interface {
+		SetReadBuffer(bytes int) error
+		SetWriteBuffer(bytes int) error
+	})
+	if ok && s.o.SendBuffer > 0 {
+		_ = c.SetWriteBuffer(s.o.SendBuffer)
+	}
+	if ok && s.o.ReceiveBuffer > 0 {
+		_ = c.SetReadBuffer(s.o.ReceiveBuffer)
 	}
 }
 

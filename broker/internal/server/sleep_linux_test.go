@@ -285,6 +285,20 @@ func TestConnectionsThatCannotSleepStayAwake(t *testing.T) {
 	}
 }
 
+// TestBuffersAreAsLargeAsAsked: the kernel doubles what it is told, for its own needs.
+func TestBuffersAreAsLargeAsAsked(t *testing.T) {
+	for _, o := range []Options{{SendBuffer: 50_000}, {ReceiveBuffer: 60_000}, {SendBuffer: 70_000, ReceiveBuffer: 80_000}} {
+		b := makeBed(t, o, rest{})
+		_, c := b.sleeper()
+		for option, asked := range map[int]int{unix.SO_SNDBUF: o.SendBuffer, unix.SO_RCVBUF: o.ReceiveBuffer} {
+			got, err := unix.GetsockoptInt(int(c.asleep.fd), unix.SOL_SOCKET, option)
+			if err != nil || (got == 2*asked) != (asked > 0) {
+				t.Errorf("%+v: option %d is %d, %v", o, option, got, err)
+			}
+		}
+	}
+}
+
 func TestAServerThatCannotWakeSleepersEnds(t *testing.T) {
 	b := makeBed(t, Options{}, rest{awake: io.ErrNoProgress})
 	if err := <-b.ended; !errors.Is(err, io.ErrNoProgress) {
