@@ -56,27 +56,31 @@ func produceRows() []*Row {
 	}
 }
 
-// fsyncRows are the first rows with producers that wait for the disk, so many that what half of them
-// sent is a MiB. Their ceiling is the smaller of what the row gave with the page cache and of what
-// the disk takes.
+// fsyncRows are the first rows with 64 producers that wait for the disk, each with as many requests under
+// way. Their ceiling is the smaller of what the row gave with the page cache and of what the disk takes.
+// The last is without a target: producers that wait for every answer, so many that what half of them sent
+// is a MiB.
 func fsyncRows(pagecached []*Row) []*Row {
+	row := func(name string, before *Row, l Load, checks ...check) *Row {
+		l.Acks = -1
+		return &Row{
+			Section: durable, Name: name, Mode: fsync, ceiling: "the smaller of page cache and synced disk",
+			ours: load(fsync, Produce, l), null: syncedDisk(before, l), kafka: load(kafka, Produce, l), checks: checks,
+		}
+	}
 	var all []*Row
 	for i, l := range []Load{
 		{BatchBytes: kb64, Conns: 64},
 		{BatchBytes: kb64, Conns: 64, Partitions: 12},
-		{BatchBytes: kb16, Conns: 128},
-		{BatchBytes: mb, Conns: 64, Value: 1000},
+		{BatchBytes: kb16, Conns: 64},
+		{BatchBytes: mb, Conns: 64, Value: 1000, Depth: 2},
 	} {
 		before := pagecached[i]
-		l.Depth, l.Acks = 1, -1
-		all = append(all, &Row{
-			Section: durable, Name: fmt.Sprintf("%s, %d producers, acks=all", before.Name, l.Conns), Mode: fsync,
-			ceiling: "the smaller of page cache and synced disk",
-			ours:    load(fsync, Produce, l), null: syncedDisk(before, l), kafka: load(kafka, Produce, l),
-			checks: []check{throughput(.8, 1.2).where(fastDisk)},
-		})
+		name := fmt.Sprintf("%s, %d producers, acks=all", before.Name, l.Conns)
+		all = append(all, row(name, before, l, throughput(.8, 1.2).where(fastDisk)))
 	}
-	return all
+	patient := Load{BatchBytes: kb16, Conns: 128, Depth: 1}
+	return append(all, row(pagecached[2].Name+", 128 producers that wait for each answer", pagecached[2], patient, throughput(0, 0)))
 }
 
 // commitRows are transactions of one record, and the cleaner.
