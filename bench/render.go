@@ -22,7 +22,8 @@ func WriteMarkdown(w io.Writer, rows []*Row, svg, reasons string) error {
 		"at most 1 GiB, of memory that was in use just before and with no dirty pages left, so that it is the\n" +
 		"page cache that is measured and not the kernel's throttling of writers. Stolen is what the host of a virtual\n" +
 		"machine kept of its processors for others meanwhile: where it is more than 2 %, the broker is measured again, up\n" +
-		"to twice, and the time with the least counts. Compaction, streams and footprint are measured once.\n\n")
+		"to twice, end to end where it is more than 0.1 %, up to four times, and the time with the least counts.\n" +
+		"Compaction, streams and footprint are measured once.\n\n")
 	fmt.Fprintf(&b, "Machine: %s.\n\n![Records a second](%s)\n", machine(), svg)
 	section := ""
 	for i, r := range rows {

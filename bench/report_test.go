@@ -134,16 +134,19 @@ func TestNothingIsMeasuredWhileFilesAreToBeDeleted(t *testing.T) {
 func TestTheAttemptOfWhichTheHostTookLeastCounts(t *testing.T) {
 	for _, c := range []struct {
 		name     string
+		row      Row
 		spent    int // attempts of other sides
 		shares   []float64
 		measured int
 		counts   int
 	}{
-		{"a calm machine", 0, []float64{.02}, 1, 0},
-		{"calm the second time", 0, []float64{.5, .01}, 2, 1},
-		{"never calm", 0, []float64{.5, .1, .3}, 3, 1},
-		{"first of all", 0, []float64{.1, .5, .3}, 3, 0},
-		{"too often already", moreOften - 1, []float64{.5, .3}, 2, 1},
+		{"a calm machine", Row{}, 0, []float64{.02}, 1, 0},
+		{"calm the second time", Row{}, 0, []float64{.5, .01}, 2, 1},
+		{"never calm", Row{}, 0, []float64{.5, .1, .3}, 3, 1},
+		{"first of all", Row{}, 0, []float64{.1, .5, .3}, 3, 0},
+		{"too often already", Row{}, moreOften - 1, []float64{.5, .3}, 2, 1},
+		{"a row that is measured once", Row{once: true}, 0, []float64{.5}, 1, 0},
+		{"a row of the slowest", Row{tail: true}, 0, []float64{.02, .01, .002, .001}, 4, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := &stage{dir: t.TempDir(), again: c.spent}
@@ -153,14 +156,14 @@ func TestTheAttemptOfWhichTheHostTookLeastCounts(t *testing.T) {
 				r := &Result{Elapsed: time.Second, Stolen: time.Duration(share * float64(runtime.NumCPU()) * float64(time.Second))}
 				tried = append(tried, r)
 				return r, nil
-			}, often)
+			}, c.row.patience())
 			if err != nil || len(tried) != c.measured || best != tried[c.counts] {
 				t.Errorf("measured %d times, the best took %.2f, %v", len(tried), best.stolenShare(), err)
 			}
 		})
 	}
 	s := &stage{dir: t.TempDir()}
-	if _, err := s.calmest(t.Context(), func(context.Context, *stage) (*Result, error) { return nil, errDiskFull }, often); !errors.Is(err, errDiskFull) {
+	if _, err := s.calmest(t.Context(), func(context.Context, *stage) (*Result, error) { return nil, errDiskFull }, patience{attempts: 3}); !errors.Is(err, errDiskFull) {
 		t.Errorf("a side that failed: %v", err)
 	}
 }
