@@ -397,7 +397,7 @@ func (l *Log) loadFollower(offsets []int64, upTo int64) error {
 		return nil
 	}
 	l.follower.Reset()
-	from, loaded := (*l.segs.Load())[0].Base, false
+	from, loaded := int64(0), false
 	bases := map[int64]bool{}
 	for _, s := range *l.segs.Load() {
 		bases[s.Base] = true
@@ -411,7 +411,7 @@ func (l *Log) loadFollower(offsets []int64, upTo int64) error {
 				return err
 			}
 			if ok {
-				from, loaded = max(from, o), true
+				from, loaded = o, true
 			}
 		case o > l.end.Load() || !bases[o]:
 			if err := ignoreMissing(l.dir.env.FS.Remove(name)); err != nil {
