@@ -236,13 +236,13 @@ func (s *Server) accept(ctx, live context.Context, l net.Listener, from Listener
 			}
 			continue
 		}
-		s.size(nc)
 		c := s.admit(nc, from)
 		if c == nil {
 			s.o.Meter.Refused(TooMany)
 			_ = nc.Close() // nobody was served
 			continue
 		}
+		s.size(nc)
 		c.serve(live, conns)
 	}
 }
